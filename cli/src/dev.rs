@@ -1,0 +1,109 @@
+//! `tidegate dev`: the door and the worker in one process, on the embedded store.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use tidegate_ingest as ingest;
+use tidegate_shared::config::{self, Backend, Config, ConfigError};
+use tidegate_shared::ledger::Ledger;
+use tidegate_shared::ledger::embedded::EmbeddedLedger;
+use tidegate_shared::process::{self, Process};
+use tidegate_shared::queue::Queue;
+use tidegate_shared::queue::embedded::EmbeddedQueue;
+use tidegate_shared::store::Store;
+use tidegate_shared::telemetry;
+use tidegate_worker as worker;
+
+/// Where events are kept if nothing else is said.
+const DATA: &str = "./tidegate-data";
+/// On the terminal of somebody who is trying it out every event is worth a line.
+const LOG: &str = "info,tidegate_ingest=debug,tidegate_worker=debug";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The configuration. Without one: sources github, stripe and demo with a development secret, on loopback only.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of the embedded store.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to receive webhooks.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where to serve the admin API.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+pub(crate) fn dev(arguments: Arguments) -> ExitCode {
+    telemetry::start_logging(LOG);
+    process::exit_with(arguments.config().map(|config| process::block_on(run(config, arguments))))
+}
+
+impl Arguments {
+    fn config(&self) -> Result<Config, ConfigError> {
+        let config = match &self.config {
+            Some(path) => config::load(path)?,
+            None => Config::development(),
+        };
+        config.listening(self.listen, self.admin)
+    }
+
+    fn folder(&self, config: &Config) -> PathBuf {
+        match (&self.data, &config.backend) {
+            (Some(data), _) => data.clone(),
+            (None, Backend::Embedded { path }) => path.clone(),
+            (None, Backend::Distributed(_)) => DATA.into(),
+        }
+    }
+}
+
+async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let folder = arguments.folder(&config);
+    // The whole process is embedded, whatever servers the file names for the other way to run.
+    let config = Config { backend: Backend::Embedded { path: folder.clone() }, ..config };
+    let built_in = arguments.config.is_none();
+    anyhow::ensure!(
+        !built_in || config.ingest.listen.ip().is_loopback(),
+        "without --config the secrets are public, so --listen must be a loopback address such as 127.0.0.1:3000"
+    );
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let process = Process::default();
+    let door = process::listen(config.ingest.listen, "--listen").await?;
+    let admin = process::listen(config.admin.listen, "--admin").await?;
+    let (at, admin_at) = (door.local_addr()?, admin.local_addr()?);
+    let store = Store::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
+    let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
+    let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics()), http: None };
+    let parts = worker::Parts {
+        queue: Queue::Embedded(queue.clone()),
+        ledger: Ledger::Embedded(EmbeddedLedger::new(store)),
+    };
+    worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
+    let listeners = ingest::Listeners { door, admin: None };
+    ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);
+    greet(&config, at, admin_at, built_in);
+    Ok(process::run_until_stopped(&process, config.ingest.shutdown_grace.max(config.worker.shutdown_grace)).await?)
+}
+
+fn greet(config: &Config, at: SocketAddr, admin: SocketAddr, built_in: bool) {
+    println!("Tidegate receives on");
+    for source in config.sources.values() {
+        println!("  http://{at}/webhooks/{:<12} {}", source.name, source.provider);
+    }
+    println!("admin API on http://{admin}");
+    if built_in {
+        let usual = Config::development();
+        let url = if at == usual.ingest.listen { String::new() } else { format!(" --url http://{at}") };
+        let look = if admin == usual.admin.listen { String::new() } else { format!(" --admin http://{admin}") };
+        println!("\nTry, in another terminal:");
+        println!("  tidegate send github --sample push{url}");
+        println!("  tidegate events{look}");
+        println!("\nThe secret of these sources is {:?}: for this machine only.", config::DEVELOPMENT_SECRET);
+    }
+}

@@ -1,0 +1,99 @@
+//! `tidegate events`: the events of the ledger, newest first.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+use tidegate_shared::process;
+
+use crate::admin::{Admin, At, text, time};
+use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Of this source only.
+    #[arg(long, value_name = "S")]
+    source: Option<String>,
+    /// With this status only.
+    #[arg(long, value_name = "STATUS", value_parser = ["accepted", "applied", "retrying", "dead"])]
+    status: Option<String>,
+    /// Events at most.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+    /// One object a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One event with its whole story.
+    Show {
+        /// The provider's id, or the event's key.
+        id: String,
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+pub(crate) fn events(arguments: Arguments) -> ExitCode {
+    process::exit_with(Ok(process::block_on(run(arguments))))
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Show { id, at }) = &arguments.command {
+        return show(&at.connect()?, id, arguments.json).await;
+    }
+    let query = [("source", &arguments.source), ("status", &arguments.status)];
+    let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+    let mut rows = Vec::new();
+    arguments.at.connect()?.list("/v1/events", &query, arguments.limit, |row| rows.push(row)).await?;
+    if arguments.json {
+        rows.iter().for_each(|row| println!("{row}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if rows.is_empty() {
+        println!("no events; send one: tidegate send github --sample push");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["RECEIVED", "SOURCE", "TYPE", "EVENT ID", "STATUS", "HANDLERS"]);
+    for row in &rows {
+        let cells = ["source", "event_type", "event_id", "status"].map(|field| text(row, field));
+        table.row([vec![time(row, "received_at")], cells.to_vec(), vec![handlers(row)]].concat());
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(admin: &Admin, id: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let found = admin.ask(Method::GET, &format!("/v1/events/{}", escaped(id)), |request| request).await?;
+    for event in found["items"].as_array().into_iter().flatten() {
+        if json {
+            println!("{event}");
+        } else {
+            println!("{event:#}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `archive applied, orders retrying (2)`: the number is of attempts, where there was more than one.
+fn handlers(row: &Value) -> String {
+    let part = |handler: &Value| {
+        let attempts = handler["attempts"].as_u64().filter(|&attempts| attempts > 1);
+        let attempts = attempts.map_or_else(String::new, |attempts| format!(" ({attempts})"));
+        format!("{} {}{attempts}", text(handler, "handler"), text(handler, "status"))
+    };
+    let parts: Vec<_> = row["handlers"].as_array().into_iter().flatten().map(part).collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+}
+
+/// An id as one part of a URL's path.
+pub(crate) fn escaped(id: &str) -> String {
+    url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
+}

@@ -1,0 +1,88 @@
+//! The door: receives webhooks, proves who sent them, and says 2xx once each is durable.
+//!
+//! The path is a chain of types, each consumed by the step that makes the next:
+//! [`RawRequest`](receive::RawRequest) → [`VerifiedEvent`](verify::VerifiedEvent) →
+//! [`ClaimedEvent`](claim::ClaimedEvent) → [`PublishedEvent`](publish::PublishedEvent) →
+//! [`Accepted`](publish::Accepted). Only `Accepted` can be answered with a 2xx.
+//!
+//! Guaranteed: what was answered 2xx is durable in the queue. Not guaranteed: that it is there only once (the worker's
+//! inbox drops twins), that an event which was not answered 2xx is absent, or that order is kept.
+
+use std::sync::Arc;
+
+use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tidegate_shared::bearer::Bearer;
+use tidegate_shared::config::{Backend, Config};
+use tidegate_shared::queue::Publisher;
+use tidegate_shared::queue::rabbitmq::RabbitMqPublisher;
+use tidegate_shared::serve::{Limits, serve};
+use tidegate_shared::tasks::Tasks;
+use tokio::net::TcpListener;
+
+pub mod admin;
+pub mod claim;
+pub mod publish;
+pub mod readiness;
+pub mod receive;
+pub mod respond;
+pub mod router;
+pub mod verify;
+
+use receive::Door;
+
+/// What the door stands on.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who may publish an event.
+    pub claims: Claims,
+    /// Where events become durable.
+    pub publisher: Publisher,
+}
+
+impl Parts {
+    /// Connects to the servers of the configuration. Never waits for them: until they answer the door is not ready.
+    ///
+    /// # Errors
+    /// If the backend is embedded: that is one process with the worker, `tidegate dev`.
+    pub fn connect(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
+        let Backend::Distributed(servers) = &config.backend else {
+            anyhow::bail!(
+                "backend.kind is \"embedded\", which is one process for everything: run `tidegate dev --config FILE`, \
+                 or set backend.kind = \"distributed\""
+            );
+        };
+        Ok(Self {
+            claims: Claims::Redis(RedisClaims::start(&servers.redis, tasks)),
+            publisher: Publisher::RabbitMq(RabbitMqPublisher::start(&servers.rabbitmq, &config.topology(), tasks)),
+        })
+    }
+
+    /// Stands on the embedded store, which the worker in the same process shares.
+    #[must_use]
+    pub fn embedded(queue: tidegate_shared::queue::embedded::EmbeddedQueue) -> Self {
+        Self { claims: Claims::Embedded(EmbeddedClaims), publisher: Publisher::Embedded(queue) }
+    }
+}
+
+/// The listeners of an ingest process.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For providers.
+    pub door: TcpListener,
+    /// For Prometheus, unless another half of the same process has it.
+    pub admin: Option<(TcpListener, PrometheusHandle)>,
+}
+
+/// Starts receiving, until `tasks` is told to shut down; open requests then finish as jobs of `tasks`.
+pub fn start(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks) {
+    let limits =
+        Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
+    let door = Arc::new(Door::new(config, parts, tasks.clone()));
+    if let Some((listener, metrics)) = listeners.admin {
+        let bearer = Bearer::new(config.admin.token.as_ref());
+        let router = admin::router(Arc::clone(&door), bearer, metrics);
+        tasks.spawn("admin listener", serve(listener, router, limits, tasks.clone()));
+    }
+    tasks.spawn("door", serve(listeners.door, router::router(door), limits, tasks.clone()));
+}

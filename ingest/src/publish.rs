@@ -1,0 +1,111 @@
+//! Publish: makes the event durable. Accept: says so to the claims, and then to the sender.
+
+use std::time::Duration;
+
+use tidegate_shared::claims::Claims;
+use tidegate_shared::event::{Event, EventId, RequestId};
+use tidegate_shared::queue::{PublishError, Publisher, Stored};
+use tidegate_shared::telemetry::chain;
+
+use crate::claim::ClaimedEvent;
+use crate::verify::VerifiedEvent;
+
+/// An event that the queue has confirmed. Built only by [`ClaimedEvent::publish`].
+#[derive(Debug)]
+pub struct PublishedEvent(ClaimedEvent);
+
+/// What the queue said of an event that is durable.
+#[derive(Debug)]
+pub enum Publish {
+    /// It is durable now.
+    Published(PublishedEvent),
+    /// It was durable before.
+    AlreadyAccepted(Accepted),
+    /// Another event with its id was durable before; this one is not stored.
+    Conflict(VerifiedEvent),
+}
+
+/// The event is not known to be durable.
+#[derive(Debug)]
+pub struct PublishFailure {
+    /// The claim, to be released.
+    pub claimed: ClaimedEvent,
+    /// Why; "unknown" is kept apart from "not kept".
+    pub error: PublishError,
+}
+
+/// The event is durable: the only value that becomes a 2xx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    first_time: bool,
+    event_id: EventId,
+    request_id: RequestId,
+}
+
+impl Accepted {
+    /// For an event that was read as durable in the claims or the queue.
+    pub(crate) fn duplicate(event: &Event) -> Self {
+        Self { first_time: false, event_id: event.id.clone(), request_id: event.request_id.clone() }
+    }
+
+    /// `accepted` or `duplicate`.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        if self.first_time { "accepted" } else { "duplicate" }
+    }
+
+    /// The provider's id of the event.
+    #[must_use]
+    pub fn event_id(&self) -> &EventId {
+        &self.event_id
+    }
+
+    /// The request that is answered.
+    #[must_use]
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+}
+
+impl ClaimedEvent {
+    /// Publishes the event and waits for the queue's confirm, at most `deadline`.
+    ///
+    /// # Errors
+    /// [`PublishFailure`] gives the claim back: a 2xx is out of reach.
+    pub(crate) async fn publish(self, publisher: &Publisher, deadline: Duration) -> Result<Publish, PublishFailure> {
+        let stored = publisher.publish(&self.event, self.source.dedup_window, deadline).await;
+        let outcome = match &stored {
+            Ok(Stored::New) => "confirmed",
+            Ok(Stored::Duplicate) => "duplicate",
+            Ok(Stored::OtherBody) => "conflict",
+            Err(PublishError::Unavailable(_)) => "unavailable",
+            Err(PublishError::Refused(_)) => "refused",
+            Err(PublishError::OutcomeUnknown(_)) => "unknown",
+        };
+        metrics::counter!("tidegate_publish_total", "source" => self.event.source.to_string(), "outcome" => outcome)
+            .increment(1);
+        match stored {
+            Ok(Stored::New) => Ok(Publish::Published(PublishedEvent(self))),
+            Ok(Stored::Duplicate) => Ok(Publish::AlreadyAccepted(Accepted::duplicate(&self.event))),
+            Ok(Stored::OtherBody) => Ok(Publish::Conflict(self.into_verified())),
+            Err(error) => Err(PublishFailure { claimed: self, error }),
+        }
+    }
+}
+
+impl PublishedEvent {
+    /// Marks the event as durable, so that its twins are answered without the queue.
+    ///
+    /// A failure is logged and counted, and the sender still reads 2xx: the event is durable.
+    pub(crate) async fn accept(self, claims: &Claims) -> Accepted {
+        let ClaimedEvent { event, source, .. } = self.0;
+        let marked = claims.accept(&event.key, &event.body_hash, source.dedup_window).await;
+        let outcome = if marked.is_ok() { "marked" } else { "unmarked" };
+        metrics::counter!("tidegate_accept_total", "source" => event.source.to_string(), "outcome" => outcome)
+            .increment(1);
+        if let Err(error) = marked {
+            tracing::debug!(error = %chain(&error), event_id = %event.id, "an accepted event is not marked in the claims");
+        }
+        Accepted { first_time: true, event_id: event.id, request_id: event.request_id }
+    }
+}

@@ -1,0 +1,61 @@
+//! Readiness: whether the door can accept durably now, and what each component's state is.
+
+use serde::Serialize;
+use tidegate_shared::config::OnUnavailable;
+use tidegate_shared::health::{Health, HealthCell};
+
+use crate::receive::Door;
+
+/// The states of the door's components.
+#[derive(Debug, Serialize)]
+pub struct HealthReport {
+    /// `up`, `degraded` (events are accepted all the same) or `down`.
+    pub status: &'static str,
+    /// By name.
+    pub components: std::collections::BTreeMap<&'static str, ComponentReport>,
+}
+
+/// The state of one component.
+#[derive(Debug, Serialize)]
+pub struct ComponentReport {
+    /// `starting`, `up`, `blocked` or `down`.
+    pub state: &'static str,
+    /// Why it is not up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<&Health> for ComponentReport {
+    fn from(health: &Health) -> Self {
+        Self { state: health.state(), reason: health.reason().map(str::to_owned) }
+    }
+}
+
+impl Door {
+    /// Says whether an event sent now would be accepted: the queue takes it, and the claims too where they must.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let claims_needed = self.limits.on_unavailable == OnUnavailable::Reject;
+        let claims_up = self.parts.claims.health().is_none_or(|cell| cell.get().is_up());
+        !self.tasks.shutdown().is_cancelled()
+            && self.parts.publisher.health().get().is_up()
+            && (claims_up || !claims_needed)
+    }
+
+    /// The state of every component.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        let cells = [Some(self.parts.publisher.health()), self.parts.claims.health()];
+        let states: Vec<(&'static str, Health)> =
+            cells.into_iter().flatten().map(|cell: &HealthCell| (cell.name(), cell.get())).collect();
+        let all_up = states.iter().all(|(_, health)| health.is_up());
+        HealthReport {
+            status: match (self.is_ready(), all_up) {
+                (true, true) => "up",
+                (true, false) => "degraded",
+                (false, _) => "down",
+            },
+            components: states.iter().map(|(name, health)| (*name, health.into())).collect(),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Receive: reads a request within its bounds and walks it along the whole path.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use tidegate_shared::config::{Config, OnUnavailable, SourceConfig};
+use tidegate_shared::event::{RequestId, SourceName};
+use tidegate_shared::queue::PublishError;
+use tidegate_shared::signature::VerifyError;
+use tidegate_shared::tasks::Tasks;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::Parts;
+use crate::claim::{Claim, ClaimError};
+use crate::publish::{Accepted, Publish, PublishFailure};
+use crate::verify::VerifiedEvent;
+
+/// Permits of the in-flight semaphore count this many bytes each: a semaphore counts to 2^29 at least on every target.
+const PERMIT_BYTES: usize = 1_024;
+
+/// The door: everything that a request needs on its path.
+#[derive(Debug)]
+pub struct Door {
+    pub(crate) sources: BTreeMap<SourceName, Arc<SourceConfig>>,
+    pub(crate) parts: Parts,
+    pub(crate) limits: DoorLimits,
+    pub(crate) tasks: Tasks,
+    in_flight: Arc<Semaphore>,
+}
+
+/// The door's bounds, from `[ingest]` and `[claims]`.
+#[derive(Debug, Clone)]
+pub(crate) struct DoorLimits {
+    pub(crate) body_limit: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) claim_lease: Duration,
+    pub(crate) claim_wait: Duration,
+    pub(crate) on_unavailable: OnUnavailable,
+}
+
+/// A request as it came: the exact bytes, nothing parsed.
+#[derive(Debug)]
+pub struct RawRequest {
+    pub(crate) source: Arc<SourceConfig>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) request_id: RequestId,
+    pub(crate) received_at: Timestamp,
+    /// Counts the body against the bytes in flight until the request is answered.
+    held: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a request is not answered 2xx.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// No source has this name.
+    #[error("there is no source {name:?}")]
+    UnknownSource {
+        /// As it stood in the URL.
+        name: String,
+    },
+    /// The source takes POST only.
+    #[error("a source takes POST")]
+    MethodNotAllowed,
+    /// The body is compressed.
+    #[error("the body has a content encoding")]
+    UnsupportedEncoding,
+    /// The body is larger than the limit.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// `ingest.body_limit`, in bytes.
+        limit: usize,
+    },
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {within:?}")]
+    BodyTimeout {
+        /// `ingest.body_timeout`.
+        within: Duration,
+    },
+    /// The connection broke in the middle of the body.
+    #[error("the body broke off")]
+    BodyBroken(#[source] hyper::Error),
+    /// Too many bytes of other requests are held already.
+    #[error("too many bytes are in flight")]
+    Overloaded,
+    /// It does not verify.
+    #[error("the request does not verify")]
+    Unverified(#[source] VerifyError),
+    /// The claim could not be made.
+    #[error("the event cannot be claimed")]
+    Unclaimed(#[source] ClaimError),
+    /// The queue did not confirm.
+    #[error("the event is not known to be durable")]
+    NotDurable(#[source] PublishError),
+    /// The work of this request was lost: a panic, or the end of the process.
+    #[error("the request was abandoned")]
+    Abandoned,
+}
+
+impl Door {
+    /// Makes the door of a configuration.
+    #[must_use]
+    pub fn new(config: &Config, parts: Parts, tasks: Tasks) -> Self {
+        let permits = config.ingest.bytes_in_flight_max / PERMIT_BYTES;
+        Self {
+            sources: config.sources.iter().map(|(name, source)| (name.clone(), Arc::new(source.clone()))).collect(),
+            parts,
+            limits: DoorLimits {
+                body_limit: config.ingest.body_limit,
+                body_timeout: config.ingest.body_timeout,
+                publish_timeout: config.ingest.publish_timeout,
+                claim_lease: config.claims.lease,
+                claim_wait: config.claims.wait,
+                on_unavailable: config.claims.on_unavailable,
+            },
+            tasks,
+            in_flight: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    /// The source of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn source(&self, name: &str) -> Result<Arc<SourceConfig>, IngestError> {
+        SourceName::try_new(name)
+            .ok()
+            .and_then(|name| self.sources.get(&name).map(Arc::clone))
+            .ok_or_else(|| IngestError::UnknownSource { name: name.chars().take(64).collect() })
+    }
+
+    /// Reads the body of a request for `source`, within every bound.
+    ///
+    /// # Errors
+    /// [`IngestError`] says which bound was met.
+    pub async fn read<B>(
+        &self,
+        source: Arc<SourceConfig>,
+        headers: HeaderMap,
+        body: B,
+        request_id: RequestId,
+    ) -> Result<RawRequest, IngestError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BodyError>,
+    {
+        // Verified are the bytes on the wire; a compressed body would verify as such and surprise every handler.
+        if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+            return Err(IngestError::UnsupportedEncoding);
+        }
+        let within = self.limits.body_timeout;
+        let read = tokio::time::timeout(within, self.read_body(&headers, body));
+        let (body, held) = read.await.map_err(|_| IngestError::BodyTimeout { within })??;
+        Ok(RawRequest { source, headers, body, request_id, received_at: Timestamp::now(), held })
+    }
+
+    async fn read_body<B>(
+        &self,
+        headers: &HeaderMap,
+        mut body: B,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), IngestError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BodyError>,
+    {
+        let limit = self.limits.body_limit;
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: u64| length > limit as u64) {
+            return Err(IngestError::BodyTooLarge { limit });
+        }
+        let mut whole = BytesMut::new();
+        let mut held = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| match error.into() {
+                BodyError(Some(error)) => IngestError::BodyBroken(error),
+                BodyError(None) => IngestError::Abandoned,
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            if whole.len() + data.len() > limit {
+                return Err(IngestError::BodyTooLarge { limit });
+            }
+            self.hold(&mut held, whole.len() + data.len())?;
+            whole.extend_from_slice(&data);
+        }
+        Ok((whole.freeze(), held))
+    }
+
+    /// Counts `bytes` of this request against the bytes in flight.
+    fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), IngestError> {
+        let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(PERMIT_BYTES).saturating_sub(have);
+        let Ok(count) = u32::try_from(more) else { return Err(IngestError::Overloaded) };
+        let permits =
+            Arc::clone(&self.in_flight).try_acquire_many_owned(count).map_err(|_| IngestError::Overloaded)?;
+        match held {
+            Some(held) => held.merge(permits),
+            None => *held = Some(permits),
+        }
+        Ok(())
+    }
+
+    /// Walks a request along the whole path.
+    ///
+    /// # Errors
+    /// [`IngestError`] of the step that failed.
+    ///
+    /// # Cancel safety
+    /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
+    pub async fn receive(self: &Arc<Self>, mut request: RawRequest) -> Result<Accepted, IngestError> {
+        let held = request.held.take();
+        let verified = request.verify()?;
+        let door = Arc::clone(self);
+        let admitted = self.tasks.spawn_job(async move {
+            let _held = held;
+            door.admit(verified).await
+        });
+        admitted.await.unwrap_or(Err(IngestError::Abandoned))
+    }
+
+    async fn admit(&self, verified: VerifiedEvent) -> Result<Accepted, IngestError> {
+        match self.claim_and_publish(verified).await? {
+            Admitted::Accepted(accepted) => Ok(accepted),
+            // Its key holds the body's hash, so that it cannot conflict again.
+            Admitted::Conflict(conflicting) => match self.claim_and_publish(conflicting).await? {
+                Admitted::Accepted(accepted) => Ok(accepted),
+                Admitted::Conflict(_) => Err(IngestError::Abandoned),
+            },
+        }
+    }
+
+    async fn claim_and_publish(&self, verified: VerifiedEvent) -> Result<Admitted, IngestError> {
+        let claims = &self.parts.claims;
+        let claimed = match verified.claim(claims, &self.limits).await.map_err(IngestError::Unclaimed)? {
+            Claim::Fresh(claimed) => claimed,
+            Claim::AlreadyAccepted(accepted) => return Ok(Admitted::Accepted(accepted)),
+            Claim::Conflict(verified) => return Ok(Admitted::Conflict(verified.into_conflict())),
+        };
+        let started = Instant::now();
+        let published = claimed.publish(&self.parts.publisher, self.limits.publish_timeout).await;
+        metrics::histogram!("tidegate_publish_seconds").record(started.elapsed().as_secs_f64());
+        match published {
+            Ok(Publish::Published(published)) => Ok(Admitted::Accepted(published.accept(claims).await)),
+            Ok(Publish::AlreadyAccepted(accepted)) => Ok(Admitted::Accepted(accepted)),
+            Ok(Publish::Conflict(verified)) => Ok(Admitted::Conflict(verified.into_conflict())),
+            // It may be queued all the same: the sender tries again, and the worker's inbox drops the twin.
+            Err(PublishFailure { claimed, error }) => {
+                claimed.release(claims).await;
+                Err(IngestError::NotDurable(error))
+            }
+        }
+    }
+}
+
+enum Admitted {
+    Accepted(Accepted),
+    Conflict(VerifiedEvent),
+}
+
+/// Why a body's stream ended early; bodies that are whole already have no reason.
+#[derive(Debug)]
+pub struct BodyError(Option<hyper::Error>);
+
+impl From<hyper::Error> for BodyError {
+    fn from(error: hyper::Error) -> Self {
+        Self(Some(error))
+    }
+}
+
+impl From<axum::Error> for BodyError {
+    fn from(error: axum::Error) -> Self {
+        Self(error.into_inner().downcast::<hyper::Error>().ok().map(|error| *error))
+    }
+}

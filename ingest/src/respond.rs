@@ -1,0 +1,180 @@
+//! Respond: the one table from what happened to what the sender reads.
+//!
+//! A 4xx says that the sender must change something; a 503 that it must try again. Never 410 or 501: providers take
+//! those as "stop sending". Only [`Accepted`] becomes a 2xx.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tidegate_shared::event::RequestId;
+use tidegate_shared::problem::Problem;
+use tidegate_shared::signature::VerifyError;
+
+use crate::claim::ClaimError;
+use crate::publish::Accepted;
+use crate::receive::IngestError;
+
+/// The header that carries the request's id on every answer.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Seconds after which a refused sender may try again: a reconnect takes about as long.
+const RETRY_AFTER: &str = "1";
+
+#[derive(Serialize)]
+struct AcceptedBody<'a> {
+    status: &'static str,
+    event_id: &'a str,
+    request_id: &'a str,
+}
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        let body = AcceptedBody {
+            status: self.status(),
+            event_id: self.event_id().as_str(),
+            request_id: self.request_id().as_str(),
+        };
+        let mut response = (StatusCode::OK, Json(&body)).into_response();
+        mark(&mut response, self.request_id());
+        response
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) retry_after: bool,
+}
+
+/// The row of an error.
+pub(crate) fn row(error: &IngestError) -> Row {
+    let (status, code) = match error {
+        IngestError::UnknownSource { .. } => (StatusCode::NOT_FOUND, "unknown_source"),
+        IngestError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        IngestError::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
+        IngestError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        IngestError::BodyTimeout { .. } | IngestError::BodyBroken(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
+        IngestError::Unverified(error) => verify_code(error),
+        IngestError::Unclaimed(ClaimError::InFlight) => (StatusCode::CONFLICT, "in_progress"),
+        IngestError::Unclaimed(ClaimError::Unavailable(_))
+        | IngestError::NotDurable(_)
+        | IngestError::Overloaded
+        | IngestError::Abandoned => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    let retry_after = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
+    Row { status, code, retry_after }
+}
+
+/// The status and code of a request that does not verify.
+pub(crate) fn verify_code(error: &VerifyError) -> (StatusCode, &'static str) {
+    match error {
+        VerifyError::InvalidSignature => (StatusCode::UNAUTHORIZED, "invalid_signature"),
+        VerifyError::MissingSignature { .. } => (StatusCode::BAD_REQUEST, "missing_signature"),
+        VerifyError::DuplicateHeader { .. } => (StatusCode::BAD_REQUEST, "duplicate_header"),
+        VerifyError::StaleTimestamp { .. } => (StatusCode::BAD_REQUEST, "stale_timestamp"),
+        VerifyError::MissingEventId => (StatusCode::BAD_REQUEST, "missing_event_id"),
+        VerifyError::MalformedRequest { .. } => (StatusCode::BAD_REQUEST, "malformed_request"),
+    }
+}
+
+/// One sentence for the sender: what is wrong and what to do, and nothing about our insides.
+fn message(error: &IngestError) -> String {
+    match error {
+        IngestError::Unverified(VerifyError::InvalidSignature) => {
+            "no live secret of this source matches the signature; check the secret and that the body is sent unchanged"
+                .to_owned()
+        }
+        IngestError::Unverified(error) => error.to_string(),
+        IngestError::Unclaimed(ClaimError::InFlight) => {
+            "another request with this event is being received; try again after Retry-After".to_owned()
+        }
+        IngestError::Unclaimed(ClaimError::Unavailable(_))
+        | IngestError::NotDurable(_)
+        | IngestError::Overloaded
+        | IngestError::Abandoned => "the event could not be stored; try again after Retry-After".to_owned(),
+        IngestError::MethodNotAllowed => "send events to this URL with POST".to_owned(),
+        IngestError::UnsupportedEncoding => "send the body without Content-Encoding".to_owned(),
+        IngestError::UnknownSource { .. }
+        | IngestError::BodyTooLarge { .. }
+        | IngestError::BodyTimeout { .. }
+        | IngestError::BodyBroken(_) => error.to_string(),
+    }
+}
+
+/// The answer to a request that failed.
+pub(crate) fn refuse(error: &IngestError, request_id: &RequestId) -> Response {
+    let row = row(error);
+    problem(row.status, row.code, message(error), row.retry_after, request_id)
+}
+
+/// An answer with an error's body.
+pub(crate) fn problem(
+    status: StatusCode,
+    code: &str,
+    message: String,
+    retry_after: bool,
+    request_id: &RequestId,
+) -> Response {
+    let mut response = (status, Json(Problem::new(code, message, request_id.as_str()))).into_response();
+    if retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    mark(&mut response, request_id);
+    response
+}
+
+/// Writes the request's id on an answer.
+pub(crate) fn mark(response: &mut Response, request_id: &RequestId) {
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate_shared::claims::ClaimsError;
+    use tidegate_shared::queue::PublishError;
+
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_row() {
+        let check = |error: IngestError, status: u16, code: &str, retry_after: bool| {
+            let row = row(&error);
+            assert_eq!((row.status.as_u16(), row.code, row.retry_after), (status, code, retry_after), "{error:?}");
+            assert!(!message(&error).is_empty());
+        };
+        check(IngestError::UnknownSource { name: "x".into() }, 404, "unknown_source", false);
+        check(IngestError::MethodNotAllowed, 405, "method_not_allowed", false);
+        check(IngestError::UnsupportedEncoding, 415, "unsupported_encoding", false);
+        check(IngestError::BodyTooLarge { limit: 1 }, 413, "body_too_large", false);
+        check(IngestError::BodyTimeout { within: Duration::from_secs(1) }, 400, "malformed_request", false);
+        check(IngestError::Unverified(VerifyError::InvalidSignature), 401, "invalid_signature", false);
+        check(IngestError::Unverified(VerifyError::MissingEventId), 400, "missing_event_id", false);
+        check(IngestError::Unclaimed(ClaimError::InFlight), 409, "in_progress", true);
+        check(IngestError::Unclaimed(ClaimError::Unavailable(ClaimsError::Resting)), 503, "unavailable", true);
+        for error in [
+            PublishError::Unavailable("down".into()),
+            PublishError::Refused("full".into()),
+            PublishError::OutcomeUnknown("late".into()),
+        ] {
+            check(IngestError::NotDurable(error), 503, "unavailable", true);
+        }
+        check(IngestError::Overloaded, 503, "unavailable", true);
+        check(IngestError::Abandoned, 503, "unavailable", true);
+    }
+
+    #[test]
+    fn no_error_tells_about_our_insides() {
+        let secret = "amqp://user:password@broker";
+        let error = IngestError::NotDurable(PublishError::Unavailable(secret.to_owned()));
+        assert!(!message(&error).contains("password"));
+    }
+}

@@ -1,0 +1,110 @@
+//! The door's URLs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::{HeaderMap, Method, Request, StatusCode};
+use tidegate_shared::event::RequestId;
+use tidegate_shared::telemetry::chain;
+
+use crate::receive::{Door, IngestError};
+use crate::respond::{self, REQUEST_ID};
+
+/// `/webhooks/{source}`, `/health` and `/ready`.
+#[must_use]
+pub fn router(door: Arc<Door>) -> Router {
+    let webhooks = Router::new().route("/webhooks/{source}", any(webhook)).with_state(Arc::clone(&door));
+    webhooks.merge(state_routes(door)).fallback(nothing_here)
+}
+
+/// `/health` and `/ready`, which the admin listener has too.
+pub(crate) fn state_routes(door: Arc<Door>) -> Router {
+    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(door)
+}
+
+async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, request: Request<Body>) -> Response {
+    let started = Instant::now();
+    let request_id = request_id(request.headers());
+    let received = receive(&door, &name, request, request_id.clone()).await;
+    let (source, outcome, response) = match received {
+        Ok((source, accepted)) => {
+            tracing::debug!(
+                source, event_id = %accepted.event_id(), %request_id, status = accepted.status(), "event received"
+            );
+            (source, accepted.status(), accepted.into_response())
+        }
+        Err((source, error)) => {
+            log_refusal(&source, &error, &request_id);
+            (source, respond::row(&error).code, respond::refuse(&error, &request_id))
+        }
+    };
+    metrics::counter!("tidegate_requests_total", "source" => source.clone(), "outcome" => outcome).increment(1);
+    metrics::histogram!("tidegate_request_seconds", "source" => source).record(started.elapsed().as_secs_f64());
+    response
+}
+
+/// Metrics carry the names of configured sources only: a scanner cannot make labels.
+const UNKNOWN_SOURCE: &str = "";
+
+async fn receive(
+    door: &Arc<Door>,
+    name: &str,
+    request: Request<Body>,
+    request_id: RequestId,
+) -> Result<(String, crate::publish::Accepted), (String, IngestError)> {
+    let source = door.source(name).map_err(|error| (UNKNOWN_SOURCE.to_owned(), error))?;
+    let label = source.name.to_string();
+    let (head, body) = request.into_parts();
+    if head.method != Method::POST {
+        return Err((label, IngestError::MethodNotAllowed));
+    }
+    let received = async { door.receive(door.read(source, head.headers, body, request_id).await?).await };
+    match received.await {
+        Ok(accepted) => Ok((label, accepted)),
+        Err(error) => Err((label, error)),
+    }
+}
+
+fn log_refusal(source: &str, error: &IngestError, request_id: &RequestId) {
+    let row = respond::row(error);
+    let (code, error) = (row.code, chain(error));
+    if row.status.is_server_error() {
+        tracing::warn!(source, code, %request_id, %error, "event refused");
+    } else {
+        tracing::info!(source, code, %request_id, %error, "event refused");
+    }
+}
+
+/// The sender's own request id where it has a valid one, else a new one.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| RequestId::try_new(text).ok())
+        .unwrap_or_else(RequestId::generate)
+}
+
+async fn health(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
+    let mut response = Json(door.health()).into_response();
+    respond::mark(&mut response, &request_id(&headers));
+    response
+}
+
+async fn ready(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
+    let report = door.health();
+    let status = if door.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = (status, Json(report)).into_response();
+    respond::mark(&mut response, &request_id(&headers));
+    response
+}
+
+async fn nothing_here(headers: HeaderMap) -> Response {
+    let message = "nothing is here; events go to POST /webhooks/{source}".to_owned();
+    respond::problem(StatusCode::NOT_FOUND, "not_found", message, false, &request_id(&headers))
+}

@@ -1,0 +1,106 @@
+//! Verify: proves that the source's provider sent these bytes, then reads the event's id and type.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+use tidegate_shared::config::SourceConfig;
+use tidegate_shared::event::{BodyHash, Event, EventKey};
+use tidegate_shared::signature::VerifyError;
+use tidegate_shared::wire::is_kept_header;
+
+use crate::receive::{IngestError, RawRequest};
+
+/// An event that its provider signed. Built only by [`RawRequest::verify`].
+#[derive(Debug)]
+pub struct VerifiedEvent {
+    pub(crate) event: Event,
+    pub(crate) source: Arc<SourceConfig>,
+}
+
+impl RawRequest {
+    /// Verifies the exact bytes that were received. Nothing was parsed, claimed or stored before.
+    ///
+    /// # Errors
+    /// [`IngestError::Unverified`] with the first rule that the request breaks.
+    pub fn verify(self) -> Result<VerifiedEvent, IngestError> {
+        let verified = self.source.verifier.verify(&self.headers, &self.body, self.received_at);
+        let outcome = verified.as_ref().map_or_else(outcome, |_| "verified");
+        metrics::counter!("tidegate_verify_total", "source" => self.source.name.to_string(), "outcome" => outcome)
+            .increment(1);
+        let identity = verified.map_err(IngestError::Unverified)?;
+        let traceparent = traceparent(&self.headers);
+        let content_type =
+            self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let headers =
+            self.headers.iter().filter(|(name, _)| is_kept_header(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let event = Event {
+            source: self.source.name.clone(),
+            key: EventKey::new(&self.source.name, &identity.id),
+            id: identity.id,
+            event_type: identity.event_type,
+            received_at: self.received_at,
+            request_id: self.request_id,
+            traceparent: Some(traceparent),
+            content_type,
+            headers,
+            body_hash: BodyHash::of(&self.body),
+            body: self.body,
+        };
+        Ok(VerifiedEvent { event, source: self.source })
+    }
+}
+
+impl VerifiedEvent {
+    /// The same event under a key that tells it from the earlier one with its id and another body.
+    pub(crate) fn into_conflict(self) -> Self {
+        tracing::warn!(
+            source = %self.event.source,
+            event_id = %self.event.id,
+            request_id = %self.event.request_id,
+            "an event came with an id that another body has had; it is kept as an event of its own"
+        );
+        metrics::counter!("tidegate_claim_conflicts_total", "source" => self.event.source.to_string()).increment(1);
+        Self { event: self.event.into_conflict(), source: self.source }
+    }
+}
+
+fn outcome(error: &VerifyError) -> &'static str {
+    crate::respond::verify_code(error).1
+}
+
+/// The request's W3C trace context, or a new one: version 00, a random trace and span, sampled.
+fn traceparent(headers: &HeaderMap) -> String {
+    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(|text| is_traceparent(text));
+    given.map_or_else(new_traceparent, str::to_owned)
+}
+
+/// <https://www.w3.org/TR/trace-context/#traceparent-header>
+fn is_traceparent(text: &str) -> bool {
+    let lengths = [2, 32, 16, 2];
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    parts.len() == lengths.len()
+        && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && hex(part))
+        && parts[1..3].iter().all(|part| part.bytes().any(|b| b != b'0'))
+}
+
+fn new_traceparent() -> String {
+    let trace = uuid::Uuid::new_v4().simple().to_string();
+    let span = uuid::Uuid::new_v4().simple().to_string();
+    format!("00-{trace}-{}-01", &span[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_contexts_are_taken_or_made() {
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_traceparent(given));
+        for bad in ["", "00-4bf9-00f0-01", &given.to_uppercase(), &given.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32))] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+        assert!(is_traceparent(&new_traceparent()));
+    }
+}

@@ -1,0 +1,169 @@
+//! The connection to Redis: made again and again by one task, and probed while nobody asks.
+//!
+//! redis-rs' own `ConnectionManager` is not used: it keeps a connection whose other end is silent, and makes a caller
+//! wait through its reconnects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, ServerErrorKind, Value};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::health::{Health, HealthCell};
+use crate::telemetry::chain;
+
+/// Time for a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two attempts to connect.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// Between two probes.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Time for a probe. More than a claim has: a slow server is not a lost connection.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Silent probes in a row after which the connection is replaced.
+const SILENT_PROBES_MAX: u32 = 2;
+/// Commands that may wait to be written to the connection.
+const PIPELINE_MAX: usize = 1_024;
+/// How long a probe's key stands; it is written under no event's name.
+const PROBE_KEY_MS: u64 = 1;
+
+/// A connection that many callers share. Cluster becomes a second variant.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    Single(MultiplexedConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(cmd, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(connection) => connection.get_db(),
+        }
+    }
+}
+
+/// Keeps a connection in `connections` for as long as the process lives.
+pub(super) struct Keeper {
+    pub(super) client: Client,
+    /// The key of the probe.
+    pub(super) probe_key: String,
+    pub(super) connections: watch::Sender<Option<Connection>>,
+    /// Told by callers whose connection was lost under them.
+    pub(super) lost: Arc<Notify>,
+    pub(super) health: HealthCell,
+}
+
+/// Why a connection was given up, or not made.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    #[error("this Redis does not know SET with NX and GET together: version 7.0 or newer is needed")]
+    TooOld(#[source] RedisError),
+    #[error("it cannot be used")]
+    Redis(#[source] RedisError),
+    #[error("the connection was lost")]
+    Lost,
+}
+
+impl Keeper {
+    /// Connects, probes, reconnects; until `shutdown`. The last connection then stays for requests under way.
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = self.keep() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn keep(&self) {
+        let mut is_first = true;
+        loop {
+            let error = match self.connect().await {
+                Ok(connection) => {
+                    if !std::mem::take(&mut is_first) {
+                        metrics::counter!("tidegate_redis_reconnects_total").increment(1);
+                    }
+                    self.connections.send_replace(Some(connection.clone()));
+                    let error = self.watch(connection).await;
+                    self.connections.send_replace(None);
+                    error
+                }
+                Err(error) => error,
+            };
+            self.health.set(Health::Down(chain(&error).to_string()));
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, KeepError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(None) // each caller has a time limit of its own
+            .set_pipeline_buffer_size(PIPELINE_MAX); // the default of 50 would make callers wait for each other
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map(Connection::Single).map_err(KeepError::Redis),
+            Err(_) => Err(KeepError::Silent(CONNECT_TIMEOUT)),
+        }
+    }
+
+    /// Probes the connection until it is lost, and says why.
+    async fn watch(&self, connection: Connection) -> KeepError {
+        let mut silent = 0;
+        loop {
+            let error = match self.probe(connection.clone()).await {
+                Ok(()) => {
+                    silent = 0;
+                    self.health.set(Health::Up);
+                    None
+                }
+                Err(KeepError::Redis(error)) if error.is_unrecoverable_error() => return KeepError::Redis(error),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = error {
+                self.health.set(Health::Down(chain(&error).to_string()));
+                silent += u32::from(matches!(error, KeepError::Silent(_)));
+                if silent >= SILENT_PROBES_MAX {
+                    return error;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PROBE_EVERY) => {}
+                () = self.lost.notified() => return KeepError::Lost,
+            }
+        }
+    }
+
+    /// Asks for what a claim asks for: a server that is too old, read-only or out of memory answers a PING.
+    async fn probe(&self, mut connection: Connection) -> Result<(), KeepError> {
+        let mut command = redis::cmd("SET");
+        command.arg(&self.probe_key).arg("probe").arg("NX").arg("GET").arg("PX").arg(PROBE_KEY_MS);
+        match tokio::time::timeout(PROBE_TIMEOUT, command.query_async::<Option<String>>(&mut connection)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
+                Err(KeepError::TooOld(error))
+            }
+            Ok(Err(error)) => Err(KeepError::Redis(error)),
+            Err(_) => Err(KeepError::Silent(PROBE_TIMEOUT)),
+        }
+    }
+}

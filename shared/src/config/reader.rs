@@ -1,0 +1,282 @@
+//! Reads the TOML tree key by key and collects every mistake with its line.
+//!
+//! A value is first turned into text, from the environment where it says `env:NAME`, and then into its type: so any
+//! value may come from the environment, and a number may be written with or without quotes.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::rc::Rc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A setting's type: how its text is read.
+pub trait Setting: Sized {
+    /// What a good value looks like, for the message about a bad one.
+    const EXPECTED: &'static str;
+    /// Whether the text may be shown in messages.
+    const SHOWN: bool = true;
+
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// A reason that goes beyond [`Self::EXPECTED`], or an empty one.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
+/// One mistake in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1, where it is known.
+    pub line: Option<usize>,
+    /// The key, such as `handler.orders.timeout`.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+/// Where values come from and mistakes go to.
+pub(super) struct Context<'a> {
+    pub(super) text: &'a str,
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) mistakes: RefCell<Vec<Mistake>>,
+    pub(super) warnings: RefCell<Vec<String>>,
+    /// Every key that was asked for, without names: what the README's table must list.
+    pub(super) known: RefCell<BTreeSet<String>>,
+}
+
+type Table<'a> = DeTable<'a>;
+type Item<'a> = Spanned<DeValue<'a>>;
+
+/// One table of the file, possibly absent.
+pub(super) struct Section<'a> {
+    context: Rc<Context<'a>>,
+    /// For messages: with the names of sources and handlers.
+    path: String,
+    /// For the list of known keys: without them.
+    generic: String,
+    table: Option<&'a Table<'a>>,
+    line: Option<usize>,
+    asked: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(context: Rc<Context<'a>>, table: &'a Table<'a>) -> Self {
+        let asked = RefCell::default();
+        Self { context, path: String::new(), generic: String::new(), table: Some(table), line: None, asked }
+    }
+
+    pub(super) fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Gives the section the name that messages should use, such as `handler.orders`.
+    pub(super) fn rename(&mut self, path: String) {
+        self.path = path;
+    }
+
+    /// The key's value, if it is there and right.
+    pub(super) fn get<T: Setting>(&self, key: &'static str) -> Option<T> {
+        let item = self.item(key)?;
+        self.read(item, &self.path_of(key))
+    }
+
+    /// The key's value, or `default` if it is not there.
+    pub(super) fn or<T: Setting>(&self, key: &'static str, default: T) -> T {
+        self.get(key).unwrap_or(default)
+    }
+
+    /// The key's value; it is a mistake to leave it out.
+    pub(super) fn required<T: Setting>(&self, key: &'static str) -> Option<T> {
+        if self.item(key).is_none() {
+            self.mistake_at(self.line, key, format!("missing; expected {}", T::EXPECTED));
+            return None;
+        }
+        self.get(key)
+    }
+
+    /// Allows the key without reading it.
+    pub(super) fn ignore(&self, key: &'static str) {
+        self.item(key);
+    }
+
+    /// The values of an array; a single value stands for an array of one.
+    pub(super) fn list<T: Setting>(&self, key: &'static str) -> Option<Vec<T>> {
+        let item = self.item(key)?;
+        let path = self.path_of(key);
+        let Some(array) = item.get_ref().as_array() else {
+            return self.read(item, &path).map(|one| vec![one]);
+        };
+        let read = array.iter().enumerate().map(|(at, item)| self.read(item, &format!("{path}[{at}]")));
+        // Every element is read, so that every mistake is reported.
+        read.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// The values of an array that must have at least one.
+    pub(super) fn required_list<T: Setting>(&self, key: &'static str) -> Option<Vec<T>> {
+        if self.item(key).is_none() {
+            self.mistake_at(self.line, key, format!("missing; expected at least one: {}", T::EXPECTED));
+            return None;
+        }
+        let list = self.list(key)?;
+        if list.is_empty() {
+            self.mistake(key, format!("empty; expected at least one: {}", T::EXPECTED));
+            return None;
+        }
+        Some(list)
+    }
+
+    /// The table under `key`, absent or not.
+    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+        let item = self.item(key);
+        let table = item.and_then(|item| {
+            let table = item.get_ref().as_table();
+            if table.is_none() {
+                self.mistake(key, format!("expected a table [{}]", self.path_of(key)));
+            }
+            table
+        });
+        self.child(self.path_of(key), join(&self.generic, key), table, item.map(|item| self.line_of(item)))
+    }
+
+    /// The tables of the array `[[key]]`.
+    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(item) = self.item(key) else { return Vec::new() };
+        let Some(array) = item.get_ref().as_array() else {
+            self.mistake(key, format!("expected [[{key}]] with two brackets: there can be several"));
+            return Vec::new();
+        };
+        let sections = array.iter().enumerate().filter_map(|(at, item)| {
+            let path = format!("{}[{at}]", self.path_of(key));
+            let table = item.get_ref().as_table();
+            if table.is_none() {
+                self.mistake_at(Some(self.line_of(item)), key, "expected a table".to_owned());
+            }
+            Some(self.child(path, join(&self.generic, key), Some(table?), Some(self.line_of(item))))
+        });
+        sections.collect()
+    }
+
+    /// Reports `message` about `key`.
+    pub(super) fn mistake(&self, key: &str, message: String) {
+        let line = self.table.and_then(|table| table.get(key)).map(|item| self.line_of(item)).or(self.line);
+        self.mistake_at(line, key, message);
+    }
+
+    /// Warns about `key`.
+    pub(super) fn warn(&self, key: &str, message: &str) {
+        self.context.warnings.borrow_mut().push(format!("{}: {message}", self.path_of(key)));
+    }
+
+    /// Reports every key that nothing asked for. Call it last.
+    pub(super) fn finish(self) {
+        let Some(table) = self.table else { return };
+        let asked = self.asked.borrow();
+        for (key, item) in table {
+            let key = key.get_ref().as_ref();
+            if asked.contains(key) {
+                continue;
+            }
+            let known = asked.iter().copied();
+            let message = match nearest(key, known.clone()) {
+                Some(near) => format!("unknown key; did you mean {near:?}?"),
+                None => format!("unknown key; known here: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            self.mistake_at(Some(self.line_of(item)), key, message);
+        }
+    }
+
+    fn child(&self, path: String, generic: String, table: Option<&'a Table<'a>>, line: Option<usize>) -> Section<'a> {
+        let context = Rc::clone(&self.context);
+        Section { context, path, generic, table, line, asked: RefCell::default() }
+    }
+
+    fn item(&self, key: &'static str) -> Option<&'a Item<'a>> {
+        self.asked.borrow_mut().insert(key);
+        self.context.known.borrow_mut().insert(join(&self.generic, key));
+        self.table?.get(key)
+    }
+
+    fn read<T: Setting>(&self, item: &Item<'_>, path: &str) -> Option<T> {
+        let line = Some(self.line_of(item));
+        let report = |message| {
+            self.context.mistakes.borrow_mut().push(Mistake { line, key: path.to_owned(), message });
+        };
+        let text = match self.text_of(item.get_ref()) {
+            Ok(text) => text,
+            Err(Some(message)) => {
+                report(message);
+                return None;
+            }
+            Err(None) => {
+                report(format!("expected {}, found a {}", T::EXPECTED, item.get_ref().type_str()));
+                return None;
+            }
+        };
+        match T::from_text(&text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                let found = if T::SHOWN { format!(", found {text:?}") } else { String::new() };
+                let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+                report(format!("expected {}{found}{reason}", T::EXPECTED));
+                None
+            }
+        }
+    }
+
+    fn text_of(&self, value: &DeValue<'_>) -> Result<String, Option<String>> {
+        match value {
+            DeValue::String(text) => match text.strip_prefix("env:") {
+                None => Ok(text.to_string()),
+                Some(name) => (self.context.env)(name)
+                    .filter(|value| !value.is_empty())
+                    .ok_or_else(|| Some(format!("the environment variable {name} is not set"))),
+            },
+            DeValue::Integer(number) => Ok(number.as_str().replace('_', "")),
+            DeValue::Float(number) => Ok(number.as_str().replace('_', "")),
+            DeValue::Boolean(flag) => Ok(flag.to_string()),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => Err(None),
+        }
+    }
+
+    fn mistake_at(&self, line: Option<usize>, key: &str, message: String) {
+        let key = self.path_of(key);
+        self.context.mistakes.borrow_mut().push(Mistake { line, key, message });
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    fn line_of(&self, item: &Item<'_>) -> usize {
+        line_at(self.context.text, item.span().start)
+    }
+}
+
+/// The line, from 1, of the byte `at`.
+pub(super) fn line_at(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The known name that `name` was most likely meant to be.
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}

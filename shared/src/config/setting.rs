@@ -1,0 +1,100 @@
+//! How each type of setting is written.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::reader::Setting;
+use crate::event::{HandlerName, SourceName};
+use crate::pattern::Pattern;
+use crate::signature::Secret;
+
+macro_rules! setting {
+    ($type:ty, $expected:literal, $from:expr) => {
+        impl Setting for $type {
+            const EXPECTED: &'static str = $expected;
+            fn from_text(text: &str) -> Result<Self, String> {
+                let from: fn(&str) -> Result<Self, String> = $from;
+                from(text)
+            }
+        }
+    };
+}
+
+fn quiet<T, E>(result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|_| String::new())
+}
+
+fn explained<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+setting!(String, "text", |text| Ok(text.to_owned()));
+setting!(bool, "true or false", |text| quiet(text.parse()));
+setting!(SocketAddr, "an address with a port, such as \"127.0.0.1:3000\"", |text| quiet(text.parse()));
+setting!(NonZeroUsize, "a whole number from 1", |text| quiet(text.parse()));
+setting!(NonZeroU16, "a whole number from 1 to 65535", |text| quiet(text.parse()));
+setting!(PathBuf, "a path", |text| Ok(text.into()));
+setting!(SourceName, "1 to 64 of a-z, 0-9, '-' and '_'", |text| quiet(Self::try_new(text)));
+setting!(HandlerName, "1 to 64 of a-z, 0-9, '-' and '_'", |text| quiet(Self::try_new(text)));
+setting!(Pattern, "a pattern of events", |text| explained(Self::try_new(text)));
+setting!(Url, "an http:// or https:// URL", |text| {
+    let url = quiet(Self::parse(text))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(String::new()) }
+});
+setting!(Duration, "a duration such as \"30s\", \"10m\" or \"7d\"", |text| {
+    // A bare number has no unit, and would be read differently by everyone.
+    let duration = quiet(humantime::parse_duration(text))?;
+    if duration.is_zero() { Err("it must be longer than zero".to_owned()) } else { Ok(duration) }
+});
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub usize);
+setting!(ByteCount, "a size such as \"1MiB\" or \"64KiB\"", |text| {
+    let size: bytesize::ByteSize = quiet(text.parse())?;
+    match usize::try_from(size.as_u64()) {
+        Ok(bytes) if bytes > 0 => Ok(Self(bytes)),
+        Ok(_) | Err(_) => Err(String::new()),
+    }
+});
+
+impl Setting for Secret {
+    const EXPECTED: &'static str = "a secret, best given as \"env:NAME\"";
+    const SHOWN: bool = false;
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.trim() != text {
+            return Err("it begins or ends with white space".to_owned());
+        }
+        Ok(Self::new(text.to_owned()))
+    }
+}
+
+/// The URL of a server, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    /// The URL with its password: for the client library only.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerUrl(***)")
+    }
+}
+
+impl Setting for ServerUrl {
+    const EXPECTED: &'static str = "a server's URL, such as \"amqp://…\", \"redis://…\" or \"postgres://…\"";
+    const SHOWN: bool = false;
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}

@@ -1,0 +1,292 @@
+//! The event: what a provider sent, under the names that every step agrees on.
+//!
+//! Ids are types: none of them can be built from text that breaks its bounds, so later steps never check again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// Longest event id that is taken, in bytes. GitHub's, Stripe's and Svix's are under 70.
+pub const EVENT_ID_MAX: usize = 256;
+/// Longest event type that is taken, in bytes: with a source name it must fit AMQP's 255-byte routing key.
+pub const EVENT_TYPE_MAX: usize = 128;
+/// Longest name of a source or handler, in bytes.
+pub const NAME_MAX: usize = 64;
+
+/// Text that is not a valid name or id, with the rule that it breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be {rule}")]
+pub struct InvalidName {
+    what: &'static str,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes `text` if it keeps the rule of this name.
+            ///
+            /// # Errors
+            /// [`InvalidName`] says the rule.
+            pub fn try_new(text: &str) -> Result<Self, InvalidName> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidName { what: $what, rule: $rule })
+                }
+            }
+
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of a source: the last part of its URL and the first word of its routing keys.
+    SourceName,
+    "a source name",
+    "1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit",
+    is_plain_name
+);
+name!(
+    /// The name of a handler: the last part of its queue's name.
+    HandlerName,
+    "a handler name",
+    "1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit",
+    is_plain_name
+);
+name!(
+    /// The provider's own id of an event: what makes two deliveries the same event.
+    EventId,
+    "an event id",
+    "1 to 256 bytes without control characters",
+    |text| bounded(text, EVENT_ID_MAX) && !text.chars().any(char::is_control)
+);
+name!(
+    /// The provider's own type of an event; its words are separated by dots.
+    EventType,
+    "an event type",
+    "1 to 128 bytes without spaces or control characters",
+    |text| bounded(text, EVENT_TYPE_MAX) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+);
+name!(
+    /// The id of one HTTP request, carried from the door to the effect.
+    RequestId,
+    "a request id",
+    "1 to 128 printable ASCII characters",
+    |text| bounded(text, 128) && text.bytes().all(|b| b.is_ascii_graphic())
+);
+
+impl EventType {
+    /// The type of an event whose provider names none.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self("unknown".into())
+    }
+}
+
+impl RequestId {
+    /// A new id: a version 7 UUID, so that ids sort by time.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+}
+
+fn bounded(text: &str, max: usize) -> bool {
+    !text.is_empty() && text.len() <= max
+}
+
+fn is_plain_name(text: &str) -> bool {
+    bounded(text, NAME_MAX)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+}
+
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// The 32 bytes.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// Reads what `Display` wrote: 64 hexadecimal digits.
+            #[must_use]
+            pub fn from_hex(text: &str) -> Option<Self> {
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(text, &mut bytes).ok()?;
+                Some(Self(bytes))
+            }
+
+            /// Takes back what [`Self::as_bytes`] gave.
+            #[must_use]
+            pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+digest!(
+    /// SHA-256 of the raw body.
+    BodyHash
+);
+digest!(
+    /// What the claim, the queue and the inbox know an event by: SHA-256 over source and event id.
+    ///
+    /// Hashed, so that a sender can neither choose the key's length nor its place in a Redis Cluster.
+    EventKey
+);
+
+impl BodyHash {
+    /// Hashes the raw body.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+}
+
+impl EventKey {
+    /// The key of the event `id` of `source`.
+    #[must_use]
+    pub fn new(source: &SourceName, id: &EventId) -> Self {
+        Self(Self::hasher(source, id).finalize().into())
+    }
+
+    /// The key of an event that came with the id of another one but with another body.
+    ///
+    /// The separating zero byte cannot occur in an [`EventId`], so no id can be chosen to meet this key.
+    #[must_use]
+    pub fn of_conflict(source: &SourceName, id: &EventId, body: &BodyHash) -> Self {
+        Self(Self::hasher(source, id).chain_update([0]).chain_update(body.0).finalize().into())
+    }
+
+    fn hasher(source: &SourceName, id: &EventId) -> Sha256 {
+        Sha256::new().chain_update(source.as_str()).chain_update(b"|").chain_update(id.as_str())
+    }
+}
+
+/// One verified event. Not serializable by itself: [`crate::wire`] is the only place that writes it down.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Which source received it.
+    pub source: SourceName,
+    /// The provider's id.
+    pub id: EventId,
+    /// What claim, queue and inbox know it by.
+    pub key: EventKey,
+    /// The provider's type.
+    pub event_type: EventType,
+    /// When the door received it.
+    pub received_at: Timestamp,
+    /// The request that brought it.
+    pub request_id: RequestId,
+    /// W3C trace context of that request, if it had one.
+    pub traceparent: Option<String>,
+    /// `Content-Type` as received.
+    pub content_type: Option<String>,
+    /// The provider's own headers, as received; see [`crate::wire::is_kept_header`].
+    pub headers: HeaderMap,
+    /// The body, byte for byte as received.
+    pub body: Bytes,
+    /// SHA-256 of `body`.
+    pub body_hash: BodyHash,
+}
+
+impl Event {
+    /// The same event under the key that tells it from the earlier one with its id and another body.
+    #[must_use]
+    pub fn into_conflict(self) -> Self {
+        let key = EventKey::of_conflict(&self.source, &self.id, &self.body_hash);
+        Self { key, ..self }
+    }
+
+    /// `source.event.type`, as topic exchanges route it.
+    #[must_use]
+    pub fn routing_key(&self) -> String {
+        format!("{}.{}", self.source, self.event_type)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_bounds() {
+        for good in ["a", "github", "my-shop_2", "0"] {
+            assert!(SourceName::try_new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "a.b", "a b", "-a", "ü", &"a".repeat(65)] {
+            assert!(SourceName::try_new(bad).is_err(), "{bad}");
+        }
+        assert!(EventId::try_new(&"x".repeat(256)).is_ok());
+        assert!(EventId::try_new(&"x".repeat(257)).is_err());
+        assert!(EventId::try_new("a\0b").is_err());
+        assert!(EventType::try_new("order created").is_err());
+    }
+
+    #[test]
+    fn no_event_id_reaches_a_conflict_key() {
+        let source = SourceName::try_new("s").expect("a valid name");
+        let id = EventId::try_new("e|1").expect("a valid id");
+        let body = BodyHash::of(b"body");
+        assert_ne!(EventKey::new(&source, &id), EventKey::of_conflict(&source, &id, &body));
+        assert_eq!(
+            EventKey::new(&source, &id).to_string(),
+            hex::encode(Sha256::digest(b"s|e|1")),
+            "the key is the documented hash"
+        );
+    }
+
+    #[test]
+    fn digests_read_what_they_wrote() {
+        let hash = BodyHash::of(b"x");
+        assert_eq!(BodyHash::from_hex(&hash.to_string()), Some(hash));
+        assert_eq!(BodyHash::from_bytes(hash.as_bytes()), Some(hash));
+        assert_eq!(BodyHash::from_hex("00"), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! The ledger in `PostgreSQL`: many events' effects and inbox rows in one transaction.
+//!
+//! It never makes a process wait at its start: connections are made when they are needed, and a task of its own keeps
+//! the health. No connection outlives work that did not end cleanly on it: see [`session`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio::sync::Notify;
+use tokio_postgres::NoTls;
+
+use super::{
+    Applied, Commit, CommitError, DeadLetter, DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterRow,
+    EventDetail, EventFilter, EventRow, FailedAttempt, LedgerUnavailable, Migration, Page, list,
+};
+use crate::event::Event;
+use crate::health::HealthCell;
+use crate::tasks::Tasks;
+
+mod apply;
+mod batch;
+mod bind;
+mod fault;
+mod keep;
+mod migrate;
+mod ping;
+mod read;
+mod session;
+mod settings;
+
+pub use settings::{InvalidPostgresSettings, PostgresSettings, PostgresTimeouts};
+
+use fault::{Failed, Fault};
+use session::Session;
+
+/// How often a transaction that another one stood in the way of is tried again.
+const COLLISIONS_MAX: usize = 6;
+
+/// The `PostgreSQL` adapter of [`super::Ledger`]; clones share its connections.
+#[derive(Debug, Clone)]
+pub struct PostgresLedger {
+    database: Arc<Database>,
+}
+
+/// The pool with what all work on it needs.
+#[derive(Debug)]
+struct Database {
+    pool: Pool,
+    namespace: String,
+    timeouts: PostgresTimeouts,
+    health: HealthCell,
+    /// Pieces of work that ended well: while it grows, nobody needs to ask whether the server is there.
+    successes: AtomicU64,
+    /// Told when the server seems to be gone, so that the health says so at once.
+    doubt: Notify,
+}
+
+/// Calls a function with a session, as [`Database::retried`] wants it, and with references to the arguments.
+macro_rules! retried {
+    ($ledger:ident, $module:ident::$work:ident($($arg:ident),*)) => {{
+        $(let $arg = &$arg;)*
+        let work = |session: Session| async move {
+            let outcome = $module::$work(&session, $($arg),*).await;
+            (session, outcome)
+        };
+        $ledger.database.retried(work).await
+    }};
+}
+
+impl PostgresLedger {
+    /// Starts the ledger: returns at once, whether or not the server is there.
+    ///
+    /// # Panics
+    /// Never: the pool has a runtime for its timeouts.
+    #[must_use]
+    pub fn start(settings: &PostgresSettings, tasks: &Tasks) -> Self {
+        let PostgresTimeouts { connect, .. } = settings.timeouts;
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(settings.connection(), NoTls, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_max.max(1))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(connect))
+            .create_timeout(Some(connect))
+            .recycle_timeout(Some(connect))
+            .build()
+            .expect("a pool with timeouts has a runtime");
+        let database = Arc::new(Database {
+            pool,
+            namespace: settings.namespace.clone(),
+            timeouts: settings.timeouts,
+            health: HealthCell::starting("postgres"),
+            successes: AtomicU64::new(0),
+            doubt: Notify::new(),
+        });
+        tasks.spawn("postgres-ping", ping::ping(Arc::clone(&database), tasks.shutdown().clone()));
+        Self { database }
+    }
+
+    pub(super) fn health(&self) -> &HealthCell {
+        &self.database.health
+    }
+
+    pub(super) async fn migrate(&self, migrations: &[Migration]) -> Result<(), LedgerUnavailable> {
+        migrate::migrate(&self.database, migrations).await
+    }
+
+    pub(super) async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Applied, CommitError>> {
+        batch::commit(&self.database, &commits).await
+    }
+
+    pub(super) async fn record_attempt(&self, attempt: FailedAttempt) -> Result<(), LedgerUnavailable> {
+        Ok(retried!(self, keep::record_attempt(attempt))?)
+    }
+
+    pub(super) async fn dead_letter(&self, dead: DeadLetter) -> Result<(), LedgerUnavailable> {
+        Ok(retried!(self, keep::dead_letter(dead))?)
+    }
+
+    pub(super) async fn log_unrouted(&self, event: Arc<Event>) -> Result<(), LedgerUnavailable> {
+        Ok(retried!(self, keep::log_unrouted(event))?)
+    }
+
+    pub(super) async fn events(&self, filter: EventFilter, page: Page) -> Result<Vec<EventRow>, LedgerUnavailable> {
+        let statement = list::events(&filter, page);
+        Ok(retried!(self, read::events(statement))?)
+    }
+
+    pub(super) async fn event(&self, id: String) -> Result<Vec<EventDetail>, LedgerUnavailable> {
+        Ok(retried!(self, read::event(id))?)
+    }
+
+    pub(super) async fn dead_letters(
+        &self,
+        filter: DeadLetterFilter,
+        page: Page,
+    ) -> Result<Vec<DeadLetterRow>, LedgerUnavailable> {
+        let statement = list::dead_letters(&filter, page);
+        Ok(retried!(self, read::dead_letters(statement))?)
+    }
+
+    pub(super) async fn count_dead_letters(
+        &self,
+        filter: DeadLetterFilter,
+    ) -> Result<Vec<DeadLetterCount>, LedgerUnavailable> {
+        let statement = list::count_dead_letters(&filter);
+        Ok(retried!(self, read::dead_letter_counts(statement))?)
+    }
+
+    pub(super) async fn dead_letter_by_id(&self, id: String) -> Result<Option<DeadLetterDetail>, LedgerUnavailable> {
+        Ok(retried!(self, read::dead_letter(id))?)
+    }
+
+    pub(super) async fn mark_replayed(&self, id: String, attempts: u32) -> Result<bool, LedgerUnavailable> {
+        let statement = super::keep::mark_replayed(&id, attempts);
+        Ok(retried!(self, keep::changes_one(statement))?)
+    }
+
+    pub(super) async fn discard(&self, filter: DeadLetterFilter) -> Result<u64, LedgerUnavailable> {
+        Ok(retried!(self, keep::discard(filter))?)
+    }
+}
+
+impl Database {
+    /// Does the work, again while other transactions stand in its way: each time a little later, and not all at once.
+    ///
+    /// The work gives its session back. If it does not come to that, the session's connection is closed.
+    async fn retried<T, W>(&self, work: impl Fn(Session) -> W) -> Result<T, Failed>
+    where
+        W: Future<Output = (Session, Result<T, Failed>)>,
+    {
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(5))
+            .with_max_delay(Duration::from_millis(250))
+            .with_max_times(COLLISIONS_MAX)
+            .with_jitter()
+            .build();
+        loop {
+            match self.once(self.timeouts.transaction, &work).await {
+                Err(Failed { fault: Fault::Again(reason), of }) => {
+                    metrics::counter!("tidegate_ledger_collisions_total").increment(1);
+                    let Some(delay) = delays.next() else {
+                        return Err(Failed { fault: Fault::Unavailable(reason), of });
+                    };
+                    tokio::time::sleep(delay).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Does the work once, and decides whether its connection can be used again.
+    async fn once<T, W>(&self, limit: Duration, work: impl FnOnce(Session) -> W) -> Result<T, Failed>
+    where
+        W: Future<Output = (Session, Result<T, Failed>)>,
+    {
+        let session = Session::open(&self.pool).await.inspect_err(|_| self.doubt.notify_one())?;
+        let Ok((session, outcome)) = tokio::time::timeout(limit, work(session)).await else {
+            self.doubt.notify_one();
+            return Err(Fault::Unavailable(format!("no answer within {limit:?}")).into());
+        };
+        match &outcome {
+            Ok(_) => {
+                self.successes.fetch_add(1, Ordering::Relaxed);
+                session.give_back();
+            }
+            Err(Failed { fault: Fault::Again(_) | Fault::Refused(_), .. }) => session.roll_back().await,
+            Err(Failed { fault: Fault::Unavailable(_), .. }) => self.doubt.notify_one(),
+        }
+        outcome
+    }
+}

@@ -1,0 +1,175 @@
+//! Where the database is and how long to wait for it.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_postgres::config::SslMode;
+
+/// How long each part of the work may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostgresTimeouts {
+    /// To reach the server and log in, and to get a connection from the pool: each.
+    pub connect: Duration,
+    /// For one statement, told to the server. Too short refuses big effects; too long lets one hold up its batch.
+    pub statement: Duration,
+    /// For one lock, told to the server. What cannot get it is tried again a few times.
+    pub lock: Duration,
+    /// For a transaction in which nothing happens, told to the server: frees the locks of a worker that hangs.
+    pub idle_in_transaction: Duration,
+    /// For a whole transaction, kept here: covers a server or a network that stopped answering.
+    pub transaction: Duration,
+}
+
+impl Default for PostgresTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            statement: Duration::from_secs(10),
+            lock: Duration::from_secs(5),
+            idle_in_transaction: Duration::from_secs(10),
+            transaction: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What [`super::PostgresLedger`] needs to know. Shows no secret in `Debug`.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    pub(super) config: tokio_postgres::Config,
+    pub(super) namespace: String,
+    /// Connections at most: those of one process, so that all processes together stay below `max_connections`.
+    pub pool_max: usize,
+    /// How long to wait.
+    pub timeouts: PostgresTimeouts,
+}
+
+/// Why a URL or namespace cannot be used. Says nothing of what the URL holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPostgresSettings {
+    /// Not a URL of a PostgreSQL server.
+    #[error("expected a PostgreSQL URL such as postgres://user:password@host:5432/database")]
+    Url,
+    /// The URL asks for TLS.
+    #[error(
+        "the PostgreSQL URL asks for TLS (sslmode or channel_binding), which this build cannot do; reach the server \
+         over a private network or a local TLS proxy and say sslmode=disable"
+    )]
+    Tls,
+    /// The URL sets what Tidegate sets itself.
+    #[error("the PostgreSQL URL may not have options: Tidegate sets its own timeouts and search path")]
+    Options,
+    /// The namespace cannot be the name of a schema.
+    #[error("expected a namespace of 1 to 63 of a-z, 0-9, '-' and '_' that does not begin with \"pg_\"")]
+    Namespace,
+}
+
+impl PostgresSettings {
+    /// Reads the URL. `namespace` is the schema that holds all tables; it is made by the migration.
+    ///
+    /// # Errors
+    /// [`InvalidPostgresSettings`] says what is wrong, without the URL.
+    pub fn try_new(url: &str, namespace: &str) -> Result<Self, InvalidPostgresSettings> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(InvalidPostgresSettings::Url);
+        }
+        // The library knows sslmode=verify-ca and verify-full only as mistakes; they ask for TLS all the same.
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        let asks_tls = |pair: &str| pair.starts_with("sslmode=verify") || pair == "channel_binding=require";
+        if query.split('&').any(asks_tls) {
+            return Err(InvalidPostgresSettings::Tls);
+        }
+        let config: tokio_postgres::Config = url.parse().map_err(|_| InvalidPostgresSettings::Url)?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(InvalidPostgresSettings::Tls);
+        }
+        if config.get_options().is_some() {
+            return Err(InvalidPostgresSettings::Options);
+        }
+        if config.get_hosts().is_empty() {
+            return Err(InvalidPostgresSettings::Url);
+        }
+        if !is_schema_name(namespace) {
+            return Err(InvalidPostgresSettings::Namespace);
+        }
+        Ok(Self { config, namespace: namespace.to_owned(), pool_max: 8, timeouts: PostgresTimeouts::default() })
+    }
+
+    /// The configuration of each connection: what no transaction may forget is set before its first one.
+    pub(super) fn connection(&self) -> tokio_postgres::Config {
+        let PostgresTimeouts { connect, statement, lock, idle_in_transaction, transaction } = self.timeouts;
+        let options = format!(
+            "-c search_path=\"{}\" -c statement_timeout={} -c lock_timeout={} \
+             -c idle_in_transaction_session_timeout={}",
+            self.namespace,
+            statement.as_millis(),
+            lock.as_millis(),
+            idle_in_transaction.as_millis(),
+        );
+        let mut config = self.config.clone();
+        config
+            .ssl_mode(SslMode::Disable)
+            .options(options)
+            .application_name("tidegate")
+            .connect_timeout(connect)
+            // A peer that vanished is noticed within 10 s + 3 x 3 s when idle, and as soon when data is under way.
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(10))
+            .keepalives_interval(Duration::from_secs(3))
+            .keepalives_retries(3)
+            .tcp_user_timeout(transaction);
+        config
+    }
+}
+
+impl fmt::Debug for PostgresSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSettings")
+            .field("namespace", &self.namespace)
+            .field("pool_max", &self.pool_max)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Its characters need no escape inside of double quotes, which is how it is written everywhere.
+fn is_schema_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && !name.starts_with("pg_")
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_cannot_be_kept_to_are_refused() {
+        let check = |url: &str, expected: Option<InvalidPostgresSettings>| {
+            assert_eq!(PostgresSettings::try_new(url, "tidegate").err(), expected, "{url}");
+        };
+        check("postgres://user:secret@db.example:5432/app", None);
+        check("postgresql://user@db.example/app?sslmode=disable", None);
+        check("postgres://user@db.example/app?sslmode=prefer", None);
+        check("postgres://user@db.example/app?sslmode=require", Some(InvalidPostgresSettings::Tls));
+        check("postgres://user@db.example/app?sslmode=verify-full", Some(InvalidPostgresSettings::Tls));
+        check("postgres://user@db.example/app?channel_binding=require", Some(InvalidPostgresSettings::Tls));
+        check("postgres://user@db.example/app?options=-cx%3Dy", Some(InvalidPostgresSettings::Options));
+        check("postgres://user@db.example/app?unheard=of", Some(InvalidPostgresSettings::Url));
+        check("amqp://db.example", Some(InvalidPostgresSettings::Url));
+        check("postgres:///app", Some(InvalidPostgresSettings::Url));
+        check("", Some(InvalidPostgresSettings::Url));
+    }
+
+    #[test]
+    fn namespaces_are_names_of_schemas() {
+        for (name, good) in [("tidegate", true), ("tide-gate_2", true), ("", false), ("a\"b", false), ("pg_x", false)] {
+            assert_eq!(PostgresSettings::try_new("postgres://h/d", name).is_ok(), good, "{name}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let settings = PostgresSettings::try_new("postgres://user:canary@host/app", "tidegate").expect("a valid URL");
+        assert!(!format!("{settings:?}").contains("canary"));
+    }
+}

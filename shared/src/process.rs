@@ -1,0 +1,150 @@
+//! The life of a process: start, run until told to stop, drain, leave with a code that says how it went.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::ConfigError;
+use crate::tasks::Tasks;
+
+/// The command line or the configuration is wrong (BSD's `EX_USAGE`): nothing was started.
+pub const EXIT_USAGE: u8 = 64;
+/// A server or a file that is needed to start is not to be had.
+pub const EXIT_FAILURE: u8 = 1;
+/// Stopped, but some work had to be abandoned; it will be delivered again.
+pub const EXIT_ABANDONED: u8 = 3;
+
+/// Time for connections to close after all work is done.
+const LINKS_GRACE: Duration = Duration::from_secs(5);
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}; is another process there? Give this one another address with {flag}")]
+pub struct ListenError {
+    address: SocketAddr,
+    flag: &'static str,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Listens on `address`; `flag` is the option that would change it.
+///
+/// # Errors
+/// [`ListenError`] says what to do.
+pub async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, flag, source })
+}
+
+/// Chooses the cryptography of every TLS connection of the process. A second call changes nothing.
+pub fn install_tls() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("TLS had its cryptography already");
+    }
+}
+
+/// The two kinds of tasks of a process, which stop one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    /// Listeners, requests and deliveries: told to stop first, and waited for.
+    pub work: Tasks,
+    /// Connections to servers: what the work needs to finish, so they stop after it.
+    pub links: Tasks,
+}
+
+impl Process {
+    /// Stops the work, then the links; says how many tasks had to be left.
+    async fn stop(&self, grace: Duration) -> usize {
+        self.work.shutdown().cancel();
+        let abandoned = self.work.finish(grace).await;
+        self.links.shutdown().cancel();
+        abandoned + self.links.finish(LINKS_GRACE).await
+    }
+}
+
+/// Runs until SIGTERM, SIGINT or the early end of a task; then stops the process's tasks, the work within `grace`.
+/// A second signal leaves at once.
+///
+/// # Errors
+/// If the system refuses signal handlers.
+pub async fn run_until_stopped(process: &Process, grace: Duration) -> std::io::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let failed = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping: finishing what was begun");
+            false
+        }
+        () = process.work.failed() => true,
+        () = process.links.failed() => true,
+    };
+    let abandoned = tokio::select! {
+        abandoned = process.stop(grace) => abandoned,
+        name = signals.next() => {
+            tracing::warn!(signal = name, "second signal: leaving at once; what was not finished is delivered again");
+            return Ok(ExitCode::from(EXIT_ABANDONED));
+        }
+    };
+    if abandoned > 0 {
+        tracing::warn!(abandoned, ?grace, "stopped; not everything was finished in time and will be delivered again");
+        return Ok(ExitCode::from(EXIT_ABANDONED));
+    }
+    tracing::info!("stopped; everything was finished");
+    Ok(if failed { ExitCode::from(EXIT_FAILURE) } else { ExitCode::SUCCESS })
+}
+
+/// Turns a program's result into its exit code, and tells the user what went wrong.
+pub fn exit_with<E: std::fmt::Display>(result: Result<Result<ExitCode, E>, ConfigError>) -> ExitCode {
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            complain(format_args!("error: {error:#}"));
+            ExitCode::from(EXIT_FAILURE)
+        }
+        Err(mistakes) => {
+            complain(format_args!("{mistakes}"));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a program, for the person who started it")]
+fn complain(what: std::fmt::Arguments<'_>) {
+    eprintln!("{what}");
+}
+
+/// Runs `main` on a runtime with one thread per processor.
+///
+/// # Errors
+/// What `main` says, or that the runtime cannot be built.
+pub fn block_on<F, E>(main: F) -> Result<ExitCode, E>
+where
+    F: Future<Output = Result<ExitCode, E>>,
+    E: From<std::io::Error>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(main);
+    // Blocking reads of the embedded store may still run; nobody waits for their answers any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The worker's handle: one connection for consuming, another for publishing.
+//!
+//! Two, since lapin stops writing anything on a connection that the broker has blocked for an alarm. Acknowledgements
+//! must still get through then: they are what makes the room that ends the alarm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::{Acker, Event};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::consumer::{Lease, RabbitMqDeliveries};
+use super::link::{Events, Link};
+use super::name::Names;
+use super::outgoing::Outgoing;
+use super::publisher::RabbitMqPublisher;
+use super::supervisor::Supervisor;
+use super::ticket::give_back;
+use super::topology::Object;
+use super::vital::Vital;
+use super::{CLOSE_TIMEOUT, RabbitMqSettings, rung};
+use crate::event::HandlerName;
+use crate::health::{Health, HealthCell};
+use crate::queue::{PublishError, Stream, Topology};
+use crate::tasks::Tasks;
+use crate::telemetry::chain;
+use crate::wire::WireMessage;
+
+/// Dropped tickets that wait to be given back; beyond that they stay with their channel until it closes.
+const GIVEN_BACK_MAX: usize = 1_024;
+/// Time for a replayed message to be confirmed.
+const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// RabbitMQ for a worker; clones share two connections, which close after the last clone, delivery and ticket is gone.
+#[derive(Debug, Clone)]
+pub struct RabbitMqQueue {
+    shared: Arc<Shared>,
+}
+
+/// A ticket's acker, with the channel that it settles through.
+type Dropped = (Acker, Arc<Lease>);
+
+/// What deliveries and tickets need of the queue.
+pub(super) struct Shared {
+    pub(super) names: Names,
+    pub(super) delays: Vec<Duration>,
+    pub(super) objects: Arc<[Object]>,
+    pub(super) publisher: RabbitMqPublisher,
+    /// The connection for consuming, while there is one.
+    pub(super) links: watch::Receiver<Option<Arc<Link>>>,
+    pub(super) given_back: mpsc::Sender<Dropped>,
+    handlers: Vec<HandlerName>,
+    health: HealthCell,
+    closing: CancellationToken,
+    closed: CancellationToken,
+    _closes: DropGuard,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl RabbitMqQueue {
+    /// Starts connecting, and returns at once.
+    ///
+    /// The connections outlive the shutdown of `tasks` until everything taken from here is gone or [`Self::close`] is
+    /// called, so that deliveries under way can still be settled.
+    #[must_use]
+    pub fn start(settings: &RabbitMqSettings, topology: &Topology, tasks: &Tasks) -> Self {
+        let health = HealthCell::starting("rabbitmq");
+        let [publish, consume] = Vital::split(&health);
+        let publisher = RabbitMqPublisher::start_as_part(settings, topology, tasks, health.clone(), publish);
+        let (link_sender, links) = watch::channel(None);
+        let (given_back, dropped) = mpsc::channel(GIVEN_BACK_MAX);
+        let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+        let supervisor = Supervisor::new(settings, topology, "consume", consume);
+        let objects = supervisor.objects();
+        let task = Task { supervisor, links: link_sender, dropped, closing: closing.clone() };
+        let (shutdown, ended) = (tasks.shutdown().clone(), closed.clone());
+        tasks.spawn("rabbitmq consumer", async move {
+            task.run().await;
+            ended.cancel();
+            shutdown.cancelled().await;
+        });
+        let shared = Shared {
+            names: Names::new(&topology.namespace),
+            delays: rung::delays(topology),
+            objects,
+            publisher,
+            links,
+            given_back,
+            handlers: topology.handlers.iter().map(|handler| handler.name.clone()).collect(),
+            health,
+            _closes: closing.clone().drop_guard(),
+            closing,
+            closed,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes deliveries from `stream`, at most `prefetch` unsettled at a time.
+    #[must_use]
+    pub fn consume(&self, stream: &Stream, prefetch: u16) -> RabbitMqDeliveries {
+        RabbitMqDeliveries::new(stream, prefetch, Arc::clone(&self.shared))
+    }
+
+    /// Puts a message into one handler's queue: an operator's replay.
+    ///
+    /// # Errors
+    /// [`PublishError`]: the message is not known to be durable.
+    pub async fn deliver(&self, handler: &HandlerName, message: &WireMessage) -> Result<(), PublishError> {
+        if !self.shared.handlers.contains(handler) {
+            return Err(PublishError::Refused(format!("there is no handler {handler}")));
+        }
+        // The default exchange routes by the queue's name.
+        let outgoing = Outgoing::new(String::new(), self.shared.names.handler(handler), message);
+        let late = |_| Err(PublishError::OutcomeUnknown(format!("no confirm within {DELIVER_TIMEOUT:?}")));
+        tokio::time::timeout(DELIVER_TIMEOUT, self.shared.publisher.send(outgoing)).await.unwrap_or_else(late)
+    }
+
+    /// The state of both connections: up only if both are.
+    #[must_use]
+    pub fn health(&self) -> &HealthCell {
+        &self.shared.health
+    }
+
+    /// Closes both connections, after everything was settled: what is not settled by then is delivered again.
+    pub async fn close(&self) {
+        self.shared.publisher.close().await;
+        self.shared.closing.cancel();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.closed.cancelled()).await.is_err() {
+            tracing::warn!("the consuming connection did not close in time");
+        }
+    }
+}
+
+struct Task {
+    supervisor: Supervisor,
+    links: watch::Sender<Option<Arc<Link>>>,
+    dropped: mpsc::Receiver<Dropped>,
+    closing: CancellationToken,
+}
+
+impl Task {
+    async fn run(mut self) {
+        while let Some((link, events)) = self.connect().await {
+            let link = Arc::new(link);
+            self.links.send_replace(Some(Arc::clone(&link)));
+            self.supervisor.vital().set(Health::Up);
+            let lost = self.serve(events).await;
+            self.links.send_replace(None);
+            if let Some(reason) = &lost {
+                self.supervisor.lost(reason);
+            }
+            link.close().await;
+            if lost.is_none() {
+                break;
+            }
+        }
+        self.supervisor.vital().set(Health::Down("closed".to_owned()));
+    }
+
+    async fn connect(&mut self) -> Option<(Link, Events)> {
+        tokio::select! {
+            connected = self.supervisor.connect() => Some(connected),
+            () = self.closing.cancelled() => None,
+        }
+    }
+
+    /// Watches the connection until it is lost, and says why; `None` if it is to be closed.
+    async fn serve(&mut self, mut events: Events) -> Option<String> {
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    // Of one channel, whose consumer begins anew by itself.
+                    Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
+                    Some(Event::Error(error)) => return Some(chain(&error).to_string()),
+                    None => return Some("the connection ended".to_owned()),
+                    // This connection never publishes, so no alarm concerns it.
+                    Some(_) => {}
+                },
+                Some((acker, lease)) = self.dropped.recv() => {
+                    if give_back(&acker).await.is_err() {
+                        tracing::debug!(?lease, "a dropped delivery went back with its channel");
+                    }
+                }
+                () = self.closing.cancelled() => return None,
+            }
+        }
+    }
+}

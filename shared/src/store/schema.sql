@@ -1,0 +1,39 @@
+-- The embedded store. Times are unix milliseconds; keys and hashes are 32 bytes.
+
+CREATE TABLE IF NOT EXISTS claims (
+    event_key  BLOB PRIMARY KEY,
+    body_hash  BLOB NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- The event log: one row per event, written once, by the commit that made the event durable.
+CREATE TABLE IF NOT EXISTS events (
+    seq          INTEGER PRIMARY KEY,
+    event_key    BLOB NOT NULL UNIQUE,
+    source       TEXT NOT NULL,
+    event_id     TEXT NOT NULL,
+    event_type   TEXT NOT NULL,
+    received_at  INTEGER NOT NULL,
+    request_id   TEXT NOT NULL,
+    handlers     TEXT NOT NULL,          -- names of the handlers that want it, separated by commas
+    content_type TEXT,
+    headers      BLOB,                   -- as wire::WireMessage::header_block writes them
+    body         BLOB
+);
+CREATE INDEX IF NOT EXISTS events_by_id ON events (event_id);
+
+-- The queue: one row per event and handler that is not settled.
+CREATE TABLE IF NOT EXISTS jobs (
+    id           INTEGER PRIMARY KEY,
+    handler      TEXT NOT NULL,
+    event_seq    INTEGER NOT NULL REFERENCES events (seq),
+    ready_at     INTEGER NOT NULL,
+    taken        INTEGER NOT NULL DEFAULT 0,   -- 1 while this process holds it; cleared when the store is opened
+    deliveries   INTEGER NOT NULL DEFAULT 0,   -- how often it was taken since it was last put here
+    attempt      INTEGER NOT NULL,
+    ladder_start INTEGER NOT NULL,
+    epoch        INTEGER NOT NULL,
+    replay_of    TEXT
+);
+CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (handler, ready_at, id) WHERE taken = 0;
+CREATE INDEX IF NOT EXISTS jobs_dead ON jobs (id) WHERE taken = 0 AND deliveries >= 20;  -- queue::DELIVERY_LIMIT

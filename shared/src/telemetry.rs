@@ -1,0 +1,69 @@
+//! Logs and metrics: how a process tells what it does.
+
+use std::error::Error;
+use std::fmt;
+use std::io::IsTerminal;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::environment;
+
+/// Buckets of every `*_seconds` histogram: from a local call to a handler's longest attempt.
+const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// Starts logging to standard error: lines for people on a terminal, JSON elsewhere.
+///
+/// `TIDEGATE_LOG` sets the levels, such as `debug` or `info,tidegate_worker=debug`; `usual` is what they are without
+/// it. A second call changes nothing.
+pub fn start_logging(usual: &str) {
+    let levels = environment("TIDEGATE_LOG").unwrap_or_else(|| usual.to_owned());
+    let (filter, bad) = match EnvFilter::try_new(&levels) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(usual), Some(error)),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if std::io::stderr().is_terminal() {
+        lines.with_target(false).try_init()
+    } else {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    };
+    if let (Ok(()), Some(error)) = (started, bad) {
+        tracing::warn!(%error, "TIDEGATE_LOG is not valid and is left out");
+    }
+}
+
+/// Starts collecting metrics; the handle renders them for Prometheus.
+///
+/// # Panics
+/// If another recorder is installed already: one process, one recorder.
+#[must_use]
+pub fn start_metrics() -> PrometheusHandle {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .expect("the list of buckets is not empty")
+        .install_recorder()
+        .expect("metrics are started once in a process")
+}
+
+/// Shows an error with everything that caused it, in one line.
+#[must_use]
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> Chain<'a> {
+    Chain(error)
+}
+
+/// What [`chain`] gives.
+#[derive(Debug)]
+pub struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(error) = next {
+            write!(f, ": {error}")?;
+            next = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,784 @@
+//! RabbitMQ's and Redis's adapters against real servers: what they promise when all is well, and when it is not.
+//!
+//! Tests that stop, block or kill a server start one of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use tidegate_shared::claims::redis::{RedisClaims, RedisSettings};
+use tidegate_shared::claims::{ClaimToken, ClaimsError, Decision};
+use tidegate_shared::event::{BodyHash, Event, EventId, EventKey, EventType, HandlerName, RequestId, SourceName};
+use tidegate_shared::health::{Health, HealthCell};
+use tidegate_shared::pattern::Pattern;
+use tidegate_shared::queue::rabbitmq::{
+    RabbitMqDeliveries, RabbitMqPublisher, RabbitMqQueue, RabbitMqSettings, delete_topology,
+};
+use tidegate_shared::queue::{DELIVERY_LIMIT, Delivery, HandlerQueue, PublishError, SettleError, Stream, Topology};
+use tidegate_shared::tasks::Tasks;
+use tidegate_shared::wire::{Message, Progress};
+
+/// Longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[expect(clippy::unused_async, reason = "the harness will start servers here")]
+async fn rabbitmq_url() -> String {
+    from_environment("TIDEGATE_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
+}
+
+#[expect(clippy::unused_async, reason = "the harness will start servers here")]
+async fn redis_url() -> String {
+    from_environment("TIDEGATE_TEST_REDIS_URL", "redis://127.0.0.1:6379")
+}
+
+#[expect(clippy::disallowed_methods, reason = "stands in for the harness, which finds the servers")]
+fn from_environment(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+/// Waits until `condition` answers, and says what it waited for if it does not.
+async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn becomes(cell: &HealthCell, what: &str, is: impl Fn(&Health) -> bool) -> Health {
+    let mut watch = cell.watch();
+    let waited = tokio::time::timeout(PATIENCE, watch.wait_for(is)).await;
+    assert!(waited.is_ok(), "never {what}; last: {}", cell.get());
+    waited.expect("in time").expect("the component lives").clone()
+}
+
+async fn is_up(cell: &HealthCell) {
+    becomes(cell, "up", Health::is_up).await;
+}
+
+/// A namespace of one's own on a broker, with one handler for `shop:order.*` whose ladder is one second.
+struct Bench {
+    settings: RabbitMqSettings,
+    topology: Topology,
+    tasks: Tasks,
+}
+
+impl Bench {
+    fn on(url: &str) -> Self {
+        let handler = HandlerQueue {
+            name: handler(),
+            on: vec![Pattern::try_new("shop:order.*").expect("a valid pattern")],
+            retry: vec![Duration::from_secs(1)],
+            prefetch: 8,
+        };
+        Self {
+            settings: RabbitMqSettings::try_new([url]).expect("a valid URL"),
+            topology: Topology { namespace: format!("t{}", uuid::Uuid::now_v7().simple()), handlers: vec![handler] },
+            tasks: Tasks::new(),
+        }
+    }
+
+    async fn shared() -> Self {
+        Self::on(&rabbitmq_url().await)
+    }
+
+    fn publisher(&self) -> RabbitMqPublisher {
+        RabbitMqPublisher::start(&self.settings, &self.topology, &self.tasks)
+    }
+
+    fn queue(&self) -> RabbitMqQueue {
+        RabbitMqQueue::start(&self.settings, &self.topology, &self.tasks)
+    }
+
+    async fn publisher_up(&self) -> RabbitMqPublisher {
+        let publisher = self.publisher();
+        is_up(publisher.health()).await;
+        publisher
+    }
+
+    async fn queue_up(&self) -> RabbitMqQueue {
+        let queue = self.queue();
+        is_up(queue.health()).await;
+        queue
+    }
+
+    /// Deletes the namespace and stops every task; none may be left.
+    async fn finish(self) {
+        delete_topology(&self.settings, &self.topology).await.expect("the topology is deleted");
+        self.tasks.shutdown().cancel();
+        assert_eq!(self.tasks.finish(PATIENCE).await, 0, "every task ends");
+    }
+
+    fn name(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.topology.namespace)
+    }
+}
+
+fn handler() -> HandlerName {
+    HandlerName::try_new("orders").expect("a valid name")
+}
+
+fn orders() -> Stream {
+    Stream::Handler(handler())
+}
+
+fn event_with(event_type: &str, body: &[u8]) -> Event {
+    let source = SourceName::try_new("shop").expect("a valid name");
+    let id = EventId::try_new(&uuid::Uuid::now_v7().to_string()).expect("a valid id");
+    let mut headers = HeaderMap::new();
+    headers.append("x-latin", HeaderValue::from_bytes(b"caf\xe9").expect("a valid value"));
+    headers.append("x-many", HeaderValue::from_static("1"));
+    headers.append("x-many", HeaderValue::from_static("2"));
+    Event {
+        key: EventKey::new(&source, &id),
+        source,
+        id,
+        event_type: EventType::try_new(event_type).expect("a valid type"),
+        received_at: Timestamp::now(),
+        request_id: RequestId::generate(),
+        traceparent: None,
+        content_type: Some("application/json".to_owned()),
+        headers,
+        body_hash: BodyHash::of(body),
+        body: Bytes::copy_from_slice(body),
+    }
+}
+
+fn event() -> Event {
+    event_with("order.paid", b"{\"amount\":1}")
+}
+
+async fn next(deliveries: &mut RabbitMqDeliveries) -> Delivery {
+    tokio::time::timeout(PATIENCE, deliveries.next()).await.expect("a delivery comes").expect("the queue is open")
+}
+
+async fn none_for(deliveries: &mut RabbitMqDeliveries, time: Duration) {
+    assert!(tokio::time::timeout(time, deliveries.next()).await.is_err(), "nothing more is delivered");
+}
+
+async fn admin(url: &str) -> (lapin::Connection, lapin::Channel) {
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    (connection, channel)
+}
+
+#[tokio::test]
+async fn a_confirmed_event_is_delivered_byte_for_byte() {
+    let bench = Bench::shared().await;
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    let sent = event_with("order.paid", b"\x00\xff not json");
+    publisher.publish(&sent).await.expect("confirmed");
+
+    let mut deliveries = queue.consume(&orders(), 8);
+    let delivery = next(&mut deliveries).await;
+    assert_eq!(delivery.message.body, sent.body);
+    let message = Message::decode(&delivery.message).expect("it decodes");
+    assert_eq!((&message.event.key, &message.event.headers), (&sent.key, &sent.headers));
+    assert_eq!(message.event.content_type, sent.content_type);
+    assert_eq!(message.progress, Progress::default());
+    assert!(!delivery.redelivered);
+    delivery.ticket.ack().await.expect("acknowledged");
+    none_for(&mut deliveries, Duration::from_millis(200)).await;
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_no_handler_wants_waits_in_unrouted() {
+    let bench = Bench::shared().await;
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    let sent = event_with("invoice.sent", b"{}");
+    publisher.publish(&sent).await.expect("confirmed");
+    let delivery = next(&mut queue.consume(&Stream::Unrouted, 1)).await;
+    assert_eq!(delivery.message.message_id, sent.key.to_string());
+    delivery.ticket.ack().await.expect("acknowledged");
+    queue.close().await;
+    drop(publisher);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_retry_comes_back_after_its_delay_with_its_attempt() {
+    let bench = Bench::shared().await;
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    publisher.publish(&event()).await.expect("confirmed");
+    let mut deliveries = queue.consume(&orders(), 8);
+    let delivery = next(&mut deliveries).await;
+    let first = Message::decode(&delivery.message).expect("it decodes");
+    let second = Message { event: first.event.clone(), progress: first.progress.next_attempt() };
+    let started = Instant::now();
+    delivery.ticket.retry(Duration::from_millis(300), &second).await.expect("durable");
+
+    let delivery = next(&mut deliveries).await;
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_millis(950) && waited < Duration::from_secs(3), "{waited:?}");
+    let again = Message::decode(&delivery.message).expect("it decodes");
+    assert_eq!(again.progress.attempt, 2);
+    assert_eq!(again.event.headers, first.event.headers);
+    assert!(delivery.message.headers.iter().all(|(name, _)| !name.starts_with("x-")), "{:?}", delivery.message.headers);
+    delivery.ticket.ack().await.expect("acknowledged");
+    none_for(&mut deliveries, Duration::from_millis(1_500)).await;
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_given_back_or_dropped_is_delivered_again() {
+    let bench = Bench::shared().await;
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    publisher.publish(&event()).await.expect("confirmed");
+    let mut deliveries = queue.consume(&orders(), 1);
+    next(&mut deliveries).await.ticket.give_back().await.expect("given back");
+    let delivery = next(&mut deliveries).await;
+    assert!(delivery.redelivered);
+    drop(delivery);
+    next(&mut deliveries).await.ticket.ack().await.expect("acknowledged");
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn cancel_gives_back_what_was_not_handed_out_and_keeps_what_was() {
+    let bench = Bench::shared().await;
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    for published in join_all((0..10).map(async |_| publisher.publish(&event()).await)).await {
+        published.expect("confirmed");
+    }
+    let mut deliveries = queue.consume(&orders(), 6);
+    let taken = next(&mut deliveries).await;
+    deliveries.cancel().await;
+    assert!(deliveries.next().await.is_none());
+    let mut others = queue.consume(&orders(), 20);
+    for _ in 0..9 {
+        next(&mut others).await.ticket.ack().await.expect("acknowledged");
+    }
+    none_for(&mut others, Duration::from_millis(200)).await;
+    drop(deliveries);
+    taken.ticket.ack().await.expect("still settled after the cancel");
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+// A message that kills its worker again and again: given back up to the limit. It was retried before, so that its
+// first death is the rung's; the handler must be named all the same.
+#[tokio::test]
+async fn the_delivery_limit_leads_to_dead_with_the_handlers_name() {
+    let bench = Bench::shared().await;
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    let sent = event();
+    publisher.publish(&sent).await.expect("confirmed");
+    let mut deliveries = queue.consume(&orders(), 1);
+    let delivery = next(&mut deliveries).await;
+    let message = Message::decode(&delivery.message).expect("it decodes");
+    delivery.ticket.retry(Duration::from_secs(1), &message).await.expect("durable");
+
+    let mut dead = queue.consume(&Stream::Dead, 1);
+    let mut deaths = 0;
+    let last = loop {
+        tokio::select! {
+            delivery = next(&mut deliveries) => {
+                delivery.ticket.give_back().await.expect("given back");
+                deaths += 1;
+            }
+            delivery = next(&mut dead) => break delivery,
+        }
+    };
+    assert_eq!(deaths, DELIVERY_LIMIT + 1);
+    assert_eq!(last.given_up_by, Some(handler()));
+    assert_eq!(last.message.message_id, sent.key.to_string());
+    last.ticket.ack().await.expect("acknowledged");
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_replay_goes_to_its_handler_only() {
+    let bench = Bench::shared().await;
+    let queue = bench.queue_up().await;
+    let message = Message::first(event_with("invoice.sent", b"{}")).encode();
+    queue.deliver(&handler(), &message).await.expect("confirmed");
+    let nobody = HandlerName::try_new("nobody").expect("a valid name");
+    assert!(matches!(queue.deliver(&nobody, &message).await, Err(PublishError::Refused(_))));
+    let delivery = next(&mut queue.consume(&orders(), 1)).await;
+    assert_eq!(delivery.message, message);
+    delivery.ticket.ack().await.expect("acknowledged");
+    queue.close().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_foreign_message_is_delivered_and_does_not_decode() {
+    let bench = Bench::shared().await;
+    let queue = bench.queue_up().await;
+    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    #[expect(clippy::disallowed_methods, reason = "a foreign publisher")]
+    channel
+        .basic_publish(
+            "".into(),
+            bench.name("handler.orders").into(),
+            lapin::options::BasicPublishOptions::default(),
+            b"hello",
+            lapin::BasicProperties::default(),
+        )
+        .await
+        .expect("published");
+    let delivery = next(&mut queue.consume(&orders(), 1)).await;
+    assert!(Message::decode(&delivery.message).is_err());
+    delivery.ticket.ack().await.expect("acknowledged");
+    queue.close().await;
+    bench.finish().await;
+}
+
+// Goal: a queue that somebody declared otherwise is named, with what to do; and heals without a restart.
+#[tokio::test]
+async fn a_queue_with_other_arguments_is_named_in_health() {
+    let bench = Bench::shared().await;
+    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let queue = bench.name("handler.orders");
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.expect("declared");
+    let publisher = bench.publisher();
+    let health = becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    let reason = health.reason().unwrap_or_default();
+    assert!(reason.contains(&queue) && reason.contains("delete it"), "{reason}");
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
+    is_up(publisher.health()).await;
+    publisher.publish(&event()).await.expect("confirmed");
+    drop(publisher);
+    bench.finish().await;
+}
+
+// Goal: no publish is ever answered "kept" while its message was returned. Method: without the alternate exchange, an
+// event that no handler wants is returned; it is published amid others, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_returned_message_poisons_the_channel_and_is_never_accepted() {
+    let bench = Bench::shared().await;
+    let publisher = bench.publisher_up().await;
+    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let delete_alternate = async || {
+        let unrouted = bench.name("unrouted");
+        channel.exchange_delete(unrouted.as_str().into(), ExchangeDeleteOptions::default()).await.expect("deleted");
+    };
+
+    delete_alternate().await;
+    let alone = publisher.publish(&event_with("invoice.sent", b"{}")).await;
+    assert!(matches!(alone, Err(PublishError::Refused(_))), "{alone:?}");
+    assert!(!publisher.health().get().is_up());
+    is_up(publisher.health()).await;
+    publisher.publish(&event_with("invoice.sent", b"{}")).await.expect("the alternate exchange is declared again");
+
+    for round in 0..20 {
+        is_up(publisher.health()).await;
+        delete_alternate().await;
+        let publishes = (0..60).map(async |at| {
+            let is_routed = at != 30;
+            let event = event_with(if is_routed { "order.paid" } else { "invoice.sent" }, b"{}");
+            (is_routed, publisher.publish(&event).await)
+        });
+        for (is_routed, outcome) in join_all(publishes).await {
+            assert!(is_routed || outcome.is_err(), "round {round}: a returned message was accepted");
+            assert!(!matches!(outcome, Err(PublishError::Refused(_))) || !is_routed, "round {round}: {outcome:?}");
+        }
+    }
+    drop(publisher);
+    bench.finish().await;
+}
+
+/// A RabbitMQ of one test's own.
+struct Broker {
+    folder: tempfile::TempDir,
+    port: u16,
+    node: String,
+    dist_port: u16,
+}
+
+impl Broker {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (port, dist_port) = (free_port(), free_port());
+        let broker = Self { folder, port, node: format!("tidegate{port}@localhost"), dist_port };
+        broker.launch().await;
+        broker
+    }
+
+    fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        // The wrapper in PATH would change the user and forget the environment.
+        let mut command = Command::new(Path::new("/usr/lib/rabbitmq/bin").join(program));
+        command
+            .env("HOME", self.folder.path())
+            .env("RABBITMQ_NODENAME", &self.node)
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_MNESIA_BASE", self.path("mnesia"))
+            .env("RABBITMQ_LOG_BASE", self.path("log"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.path("plugins"))
+            .env("RABBITMQ_CONFIG_FILE", self.path("none"))
+            .env("RABBITMQ_PID_FILE", self.path("pid"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    async fn launch(&self) {
+        let mut server = self.command("rabbitmq-server").spawn().expect("install rabbitmq-server");
+        std::thread::spawn(move || server.wait());
+        let answers = async || self.control(&["await_startup", "--timeout", "5"]).await.then_some(());
+        eventually("the start of RabbitMQ", answers).await;
+    }
+
+    async fn control(&self, arguments: &[&str]) -> bool {
+        let mut command = self.command("rabbitmqctl");
+        command.arg("-n").arg(&self.node).args(arguments);
+        let status = tokio::task::spawn_blocking(move || command.status()).await.expect("runs");
+        status.expect("install rabbitmqctl").success()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.path("pid")).unwrap_or_default();
+        if !pid.trim().is_empty() {
+            drop(Command::new("kill").arg(signal).arg(pid.trim()).status());
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.signal("-KILL");
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[tokio::test]
+async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on() {
+    let broker = Broker::start().await;
+    let bench = Bench::on(&broker.url());
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    let mut deliveries = queue.consume(&orders(), 8);
+    publisher.publish(&event()).await.expect("confirmed");
+    let taken = next(&mut deliveries).await;
+
+    broker.signal("-KILL");
+    becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    becomes(queue.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    let started = Instant::now();
+    let outcome = publisher.publish(&event()).await;
+    assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    assert_eq!(taken.ticket.ack().await, Err(SettleError::ChannelGone));
+
+    broker.launch().await;
+    is_up(publisher.health()).await;
+    publisher.publish(&event()).await.expect("confirmed again");
+    for _ in 0..2 {
+        next(&mut deliveries).await.ticket.ack().await.expect("acknowledged, the first one being delivered again");
+    }
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
+    let broker = Broker::start().await;
+    let bench = Bench::on(&broker.url());
+    let queue = bench.queue_up().await;
+    queue.deliver(&handler(), &Message::first(event()).encode()).await.expect("confirmed");
+    let mut deliveries = queue.consume(&orders(), 8);
+    let taken = next(&mut deliveries).await;
+    assert!(broker.control(&["close_all_connections", "test"]).await);
+    becomes(queue.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    assert_eq!(taken.ticket.ack().await, Err(SettleError::ChannelGone));
+    let again = next(&mut deliveries).await;
+    assert!(again.redelivered);
+    is_up(queue.health()).await;
+
+    // A queue that disappears under its consumer comes back.
+    let (_connection, channel) = admin(&broker.url()).await;
+    again.ticket.ack().await.expect("acknowledged");
+    let name = bench.name("handler.orders");
+    channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
+    let message = Message::first(event()).encode();
+    let delivered = async { eventually("the queue", async || queue.deliver(&handler(), &message).await.ok()).await };
+    let (delivery, ()) = tokio::join!(next(&mut deliveries), delivered);
+    delivery.ticket.ack().await.expect("acknowledged");
+    queue.close().await;
+    bench.finish().await;
+}
+
+// Goal: an alarm of the broker makes publishes fail at once, not late; acknowledgements still get through, since they
+// are what ends the alarm.
+#[tokio::test]
+async fn a_blocked_broker_takes_no_publishes_but_acknowledgements() {
+    let broker = Broker::start().await;
+    let bench = Bench::on(&broker.url());
+    let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
+    publisher.publish(&event()).await.expect("confirmed");
+    let mut deliveries = queue.consume(&orders(), 8);
+    let taken = next(&mut deliveries).await;
+
+    assert!(broker.control(&["set_disk_free_limit", "1000TB"]).await);
+    // RabbitMQ blocks a connection when it next publishes.
+    let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
+    assert!(!matches!(outcome, Ok(Ok(()))), "{outcome:?}");
+    becomes(publisher.health(), "blocked", |health| matches!(health, Health::Blocked(_))).await;
+    let started = Instant::now();
+    let outcome = publisher.publish(&event()).await;
+    assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    taken.ticket.ack().await.expect("acknowledged in spite of the alarm");
+
+    assert!(broker.control(&["set_disk_free_limit", "1MB"]).await);
+    is_up(publisher.health()).await;
+    let last = event();
+    publisher.publish(&last).await.expect("confirmed again");
+    // The publish that met the alarm was stored late, whatever its caller was told.
+    for _ in 0..2 {
+        next(&mut deliveries).await.ticket.ack().await.expect("acknowledged");
+    }
+    queue.close().await;
+    publisher.close().await;
+    bench.finish().await;
+}
+
+// A paused broker: nothing is closed, nothing answers.
+#[tokio::test]
+async fn a_silent_broker_is_noticed_by_its_missing_heartbeats() {
+    let broker = Broker::start().await;
+    let bench = Bench::on(&format!("{}?heartbeat=2", broker.url()));
+    let publisher = bench.publisher_up().await;
+    broker.signal("-STOP");
+    let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
+    assert!(outcome.is_err(), "no answer can come: {outcome:?}");
+    becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    broker.signal("-CONT");
+    is_up(publisher.health()).await;
+    publisher.publish(&event()).await.expect("confirmed again");
+    drop(publisher);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_too_large_for_the_broker_ends_the_channel_once() {
+    let broker = Broker::start().await;
+    let bench = Bench::on(&broker.url());
+    assert!(broker.control(&["eval", "application:set_env(rabbit, max_message_size, 1000000)."]).await);
+    let publisher = bench.publisher_up().await;
+    publisher.publish(&event_with("order.paid", &vec![b'x'; 900_000])).await.expect("confirmed");
+    let large = event_with("order.paid", &vec![b'x'; 1_100_000]);
+    let outcome = publisher.publish(&large).await;
+    assert!(matches!(outcome, Err(PublishError::OutcomeUnknown(_))), "{outcome:?}");
+    is_up(publisher.health()).await;
+    let outcome = publisher.publish(&large).await;
+    assert!(matches!(outcome, Err(PublishError::Refused(_))), "{outcome:?}");
+    publisher.publish(&event_with("order.paid", &vec![b'x'; 950_000])).await.expect("confirmed");
+    let mut many_headers = event();
+    many_headers.headers.append("x-long", HeaderValue::from_str(&"v".repeat(200_000)).expect("a valid value"));
+    let outcome = publisher.publish(&many_headers).await;
+    assert!(matches!(outcome, Err(PublishError::Refused(_))), "{outcome:?}");
+    assert!(publisher.health().get().is_up());
+    drop(publisher);
+    bench.finish().await;
+}
+
+/// Claims under a namespace of their own.
+fn claims_at(url: &str, tasks: &Tasks) -> RedisClaims {
+    let namespace = format!("t{}", uuid::Uuid::now_v7().simple());
+    let settings = RedisSettings::try_new(url, &namespace, CLAIM_TIMEOUT).expect("a valid URL");
+    RedisClaims::start(&settings, tasks)
+}
+
+const CLAIM_TIMEOUT: Duration = Duration::from_millis(150);
+const LEASE: Duration = Duration::from_secs(10);
+
+async fn finish(tasks: Tasks) {
+    tasks.shutdown().cancel();
+    assert_eq!(tasks.finish(PATIENCE).await, 0, "every task ends");
+}
+
+#[tokio::test]
+async fn redis_decides_each_claim() {
+    let tasks = Tasks::new();
+    let claims = claims_at(&redis_url().await, &tasks);
+    let (key, body, other_body) = (event().key, BodyHash::of(b"a"), BodyHash::of(b"b"));
+    let (own, other) = (ClaimToken::generate(), ClaimToken::generate());
+    let claim = async |token, body| claims.claim(&key, token, body, LEASE).await.expect("an answer");
+    assert_eq!(claim(own, &body).await, Decision::Fresh, "the first call waits for the connection");
+    assert_eq!(claim(own, &body).await, Decision::Fresh, "a command run twice meets its own token");
+    assert_eq!(claim(other, &body).await, Decision::InFlight);
+    claims.accept(&key, &body, LEASE).await.expect("written");
+    assert_eq!(claim(other, &body).await, Decision::Duplicate);
+    assert_eq!(claim(other, &other_body).await, Decision::Conflict);
+    assert_eq!(claim(own, &body).await, Decision::Duplicate);
+    finish(tasks).await;
+}
+
+#[tokio::test]
+async fn a_lease_runs_out_and_a_release_ends_only_its_own() {
+    let tasks = Tasks::new();
+    let claims = claims_at(&redis_url().await, &tasks);
+    let (key, body) = (event().key, BodyHash::of(b"a"));
+    let (first, second) = (ClaimToken::generate(), ClaimToken::generate());
+    let claim = async |token, lease| claims.claim(&key, token, &body, lease).await.expect("an answer");
+    assert_eq!(claim(first, Duration::from_millis(100)).await, Decision::Fresh);
+    assert_eq!(claim(second, LEASE).await, Decision::InFlight);
+    eventually("the end of the lease", async || (claim(second, LEASE).await == Decision::Fresh).then_some(())).await;
+    claims.release(&key, first).await.expect("answered");
+    assert_eq!(claim(first, LEASE).await, Decision::InFlight, "the second claim still stands");
+    claims.release(&key, second).await.expect("answered");
+    assert_eq!(claim(first, LEASE).await, Decision::Fresh);
+    claims.accept(&key, &body, LEASE).await.expect("written");
+    claims.release(&key, first).await.expect("answered");
+    assert_eq!(claim(first, LEASE).await, Decision::Duplicate, "what is committed is not released");
+    finish(tasks).await;
+}
+
+/// A Redis of one test's own.
+struct RedisServer {
+    folder: tempfile::TempDir,
+    port: u16,
+    child: Option<std::process::Child>,
+}
+
+impl RedisServer {
+    fn start() -> Self {
+        let mut server = Self { folder: tempfile::tempdir().expect("a folder"), port: free_port(), child: None };
+        server.launch();
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn launch(&mut self) {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn();
+        self.child = Some(child.expect("install redis-server"));
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().expect("it runs").id();
+        drop(Command::new("kill").arg(signal).arg(pid.to_string()).status());
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[tokio::test]
+async fn claims_fail_within_their_time_while_redis_is_down_and_recover() {
+    let mut server = RedisServer::start();
+    let tasks = Tasks::new();
+    let claims = claims_at(&server.url(), &tasks);
+    is_up(claims.health()).await;
+    let body = BodyHash::of(b"a");
+    let claim = async || claims.claim(&event().key, ClaimToken::generate(), &body, LEASE).await;
+    assert_eq!(claim().await.expect("an answer"), Decision::Fresh);
+
+    // Silent: nothing is closed, nothing answers.
+    server.signal("-STOP");
+    for _ in 0..5 {
+        let started = Instant::now();
+        assert!(claim().await.is_err());
+        assert!(started.elapsed() < CLAIM_TIMEOUT + Duration::from_millis(60), "{:?}", started.elapsed());
+    }
+    let started = Instant::now();
+    assert!(matches!(claim().await, Err(ClaimsError::Resting)));
+    assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
+    becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    server.signal("-CONT");
+    is_up(claims.health()).await;
+    eventually("an answer", async || claim().await.ok()).await;
+
+    // Gone: the connection is refused.
+    server.kill();
+    becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    let started = Instant::now();
+    assert!(matches!(claim().await, Err(ClaimsError::Resting)));
+    assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
+    server.launch();
+    is_up(claims.health()).await;
+    assert_eq!(eventually("an answer", async || claim().await.ok()).await, Decision::Fresh);
+    finish(tasks).await;
+}
+
+// Before 7.0 Redis refuses NX and GET together. Method: a server that answers every SET as such a Redis does.
+#[tokio::test]
+async fn a_redis_that_is_too_old_is_named_in_health() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let url = format!("redis://{}", listener.local_addr().expect("an address"));
+    let tasks = Tasks::new();
+    drop(tasks.spawn_job({
+        let shutdown = tasks.shutdown().clone();
+        async move {
+            tokio::select! {
+                () = answer_like_redis_6(listener) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }));
+    let claims = claims_at(&url, &tasks);
+    let health = becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
+    assert!(health.reason().unwrap_or_default().contains("7.0"), "{health}");
+    let claimed = claims.claim(&event().key, ClaimToken::generate(), &BodyHash::of(b"a"), LEASE).await;
+    assert!(matches!(claimed, Err(ClaimsError::Redis(_))), "{claimed:?}");
+    finish(tasks).await;
+}
+
+async fn answer_like_redis_6(listener: tokio::net::TcpListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut buffer = [0; 4_096];
+        while let Ok(read) = stream.read(&mut buffer).await {
+            if read == 0 {
+                break;
+            }
+            // One answer for each command, and every command begins with its array's length.
+            for command in String::from_utf8_lossy(&buffer[..read]).split('*').skip(1) {
+                let answer: &[u8] =
+                    if command.contains("$3\r\nSET\r\n") { b"-ERR syntax error\r\n" } else { b"+OK\r\n" };
+                stream.write_all(answer).await.expect("written");
+            }
+        }
+    }
+}

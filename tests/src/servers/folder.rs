@@ -1,0 +1,100 @@
+//! The private folder a server lives in, and by which its processes are known.
+//!
+//! "The server" is every process whose working directory is in its folder. Children inherit that directory also across
+//! `setsid` and the death of their parent. A process group or a parent's id would lose some of them: the backends of
+//! PostgreSQL and the port programs of RabbitMQ leave both.
+//!
+//! It takes Linux's `/proc`. Elsewhere the servers come from Docker or from URLs.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::guardian::Guardian;
+use crate::eventually::eventually;
+
+/// The time a killed process may take to give its memory and its sockets back.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A folder that is emptied of processes and removed when dropped.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    guardian: Guardian,
+}
+
+impl Folder {
+    /// Creates the folder; `last_rites` is shell code to run in it once all its processes are dead.
+    pub(super) fn create(name: &str, last_rites: &str) -> Result<Self> {
+        ensure!(cfg!(target_os = "linux"), "{name} as a plain process needs Linux; use Docker or a URL");
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("tidegate-{name}-"))
+            .tempdir()
+            .with_context(|| format!("cannot create a folder for {name}"))?;
+        // As the kernel names it in /proc/<pid>/cwd.
+        let path = fs::canonicalize(folder.path())?;
+        let guardian = Guardian::of_folder(&path, last_rites)?;
+        // From here on the guardian removes it, after those who write to it are gone.
+        drop(folder.keep());
+        Ok(Self { path, guardian })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn write(&self, name: &str, content: &str) -> Result<()> {
+        fs::write(self.path.join(name), content).with_context(|| format!("cannot write {name}"))
+    }
+
+    /// Sends `signal` to every process of the server; one that ends meanwhile is no error.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        for resident in self.residents()? {
+            match kill_process(resident, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot signal process {resident:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills every process of the server and waits until none is left.
+    ///
+    /// They are frozen first: a parent would else see its child die and start to tidy up, which a machine that loses
+    /// power does not do.
+    pub(super) async fn kill_residents(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        eventually("the server's processes are dead", DEATH_TIMEOUT, async || {
+            self.signal(Signal::KILL).map_err(|error| format!("{error:#}"))?;
+            let residents = self.residents().map_err(|error| error.to_string())?;
+            if residents.is_empty() { Ok(()) } else { Err(format!("still there: {residents:?}")) }
+        })
+        .await
+    }
+
+    /// Kills every process of the server and removes the folder, blocking until done.
+    pub(super) fn destroy(&mut self) {
+        self.guardian.finish();
+    }
+
+    /// The processes that work in this folder; the dead that nobody waited for yet have no directory any more.
+    pub(super) fn residents(&self) -> io::Result<Vec<Pid>> {
+        let mut residents = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(pid) = number.and_then(Pid::from_raw) else { continue };
+            // Unreadable: it ended just now, or is another user's and so not ours.
+            let Ok(directory) = fs::read_link(entry.path().join("cwd")) else { continue };
+            if directory.starts_with(&self.path) {
+                residents.push(pid);
+            }
+        }
+        Ok(residents)
+    }
+}

@@ -1,0 +1,35 @@
+//! What differs between the servers.
+
+use std::{fmt::Debug, net::SocketAddr, path::PathBuf};
+
+use anyhow::Result;
+use testcontainers::{ContainerRequest, GenericImage};
+
+use super::process::Process;
+
+/// A kind of server: how it is found, started and asked whether it is there.
+pub trait Kind: Debug + Send + Sync + 'static {
+    /// What people call it.
+    const NAME: &'static str;
+    /// The variable with the URL of one that runs already.
+    const URL_VARIABLE: &'static str;
+    /// The packages of Debian and Ubuntu that it takes.
+    const PACKAGES: &'static [&'static str];
+    /// The port it has by default, and inside its container.
+    const PORT: u16;
+
+    /// The URL of one that was started here.
+    fn url(addr: SocketAddr) -> String;
+
+    /// Its container.
+    fn image() -> ContainerRequest<GenericImage>;
+
+    /// Its program on this machine.
+    fn program() -> Option<PathBuf>;
+
+    /// Asks it for a sign of life that it only gives once it is ready.
+    fn answers(addr: SocketAddr) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Prepares its folder, for it to be started by `program`.
+    fn lay_out(program: PathBuf) -> impl Future<Output = Result<Process>> + Send;
+}

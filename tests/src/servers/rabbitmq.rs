@@ -1,0 +1,193 @@
+//! RabbitMQ for tests: a node of its own with its own name server, no plugin, and the shortest start.
+
+use std::{
+    fs::{self, Permissions},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use testcontainers::{ContainerRequest, GenericImage};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    Server, find,
+    folder::Folder,
+    host::Host,
+    kind::Kind,
+    port::Ports,
+    process::{Process, clean_command},
+};
+
+/// A RabbitMQ server with the user `guest` on the virtual host `/`.
+pub type RabbitMq = Server<RabbitMqKind>;
+
+/// What makes a [`Server`] a RabbitMQ.
+#[derive(Debug)]
+pub enum RabbitMqKind {}
+
+/// Starts Erlang's name server beside the broker, and the broker on one processor.
+///
+/// Else the broker would start a name server that leaves our folder and stays behind. One processor, because Erlang loads
+/// its 600 modules by handing each file to and fro between two threads: between processors of a virtual machine that
+/// sleep in between, this takes 12 to 20 seconds instead of 6.
+const START: &str = r#"
+"$1" -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 &
+if command -v taskset >/dev/null; then exec taskset --cpu-list "$2" "$3"; else exec "$3"; fi
+"#;
+
+/// One scheduler thread of each sort, and nothing that listens beyond this machine.
+const ERLANG_ARGUMENTS: &str = "+S 1:1 +SDcpu 1:1 +SDio 1 -kernel inet_dist_use_interface {127,0,0,1}";
+
+/// More than any disk has free, so the alarm is raised at once.
+const ALARMING_LIMIT: &str = "1000000000000000";
+
+/// RabbitMQ's default.
+const USUAL_LIMIT: &str = "50000000";
+
+impl Server<RabbitMqKind> {
+    /// Raises the disk alarm: the broker blocks every connection that publishes.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmqctl` fails, or the server is shared.
+    pub async fn raise_disk_alarm(&self) -> Result<()> {
+        self.rabbitmqctl(&["set_disk_free_limit", ALARMING_LIMIT]).await.map(drop)
+    }
+
+    /// Clears the disk alarm.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmqctl` fails, or the server is shared.
+    pub async fn clear_disk_alarm(&self) -> Result<()> {
+        self.rabbitmqctl(&["set_disk_free_limit", USUAL_LIMIT]).await.map(drop)
+    }
+
+    /// Has the broker write down which quorum queues it has, so that a kill right after may find them.
+    ///
+    /// Older brokers, 3.10 among them, do so only half a second after a queue was declared. If they are killed before, the
+    /// queue starts anew: without its confirmed messages, and without ever electing a leader. Ra syncs them at once since
+    /// <https://github.com/rabbitmq/ra/pull/443>.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmqctl` fails, or the server is shared.
+    pub async fn write_down_queues(&self) -> Result<()> {
+        self.rabbitmqctl(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await.map(drop)
+    }
+
+    /// Runs `rabbitmqctl` on this server and returns what it printed. It takes a second or two.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmqctl` fails, or the server is shared.
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String> {
+        match self.host() {
+            Host::Given { url_variable } => bail!("rabbitmqctl cannot reach the shared server of {url_variable}"),
+            Host::Container(container) => container.run_tool("rabbitmqctl", arguments).await,
+            Host::Process(process) => {
+                let server = RabbitMqKind::program().context("RabbitMQ's programs are gone")?;
+                process.run_tool(&server.with_file_name("rabbitmqctl"), arguments).await
+            }
+        }
+    }
+}
+
+impl Kind for RabbitMqKind {
+    const NAME: &str = "RabbitMQ";
+    const URL_VARIABLE: &str = "TIDEGATE_TEST_RABBITMQ_URL";
+    const PACKAGES: &[&str] = &["rabbitmq-server"];
+    const PORT: u16 = 5672;
+
+    fn url(addr: SocketAddr) -> String {
+        format!("amqp://guest:guest@{addr}/%2f")
+    }
+
+    fn image() -> ContainerRequest<GenericImage> {
+        GenericImage::new("rabbitmq", "4.2").into()
+    }
+
+    /// The packages put a wrapper on `PATH` that insists on the system's own node and user; the real one goes first.
+    fn program() -> Option<PathBuf> {
+        find::program("rabbitmq-server", &["/usr/lib/rabbitmq/bin".into()])
+    }
+
+    /// Offers AMQP 0-9-1, which the broker answers with a method frame, `connection.start`.
+    async fn answers(addr: SocketAddr) -> Result<(), String> {
+        let frame_type = async {
+            let mut stream = TcpStream::connect(addr).await?;
+            stream.write_all(b"AMQP\0\0\x09\x01").await?;
+            stream.read_u8().await
+        };
+        match frame_type.await {
+            Ok(1) => Ok(()),
+            Ok(other) => Err(format!("it answers with a frame of type {other}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn lay_out(program: PathBuf) -> Result<Process> {
+        let name_server =
+            find::program("epmd", &[]).context("RabbitMQ is here, but not Erlang's epmd: install Erlang")?;
+        let folder = Folder::create("rabbitmq", "")?;
+        let ports = Ports::reserve()?;
+        write_configuration(&folder, &ports)?;
+
+        let mut command = clean_command("sh".as_ref(), &folder);
+        command.args(["-c", START, "rabbitmq"]).arg(name_server).arg(processor_for(&ports)).arg(program);
+        set_environment(&mut command, folder.path(), &ports);
+        Process::try_new(command, folder, ports, Signal::TERM)
+    }
+}
+
+fn write_configuration(folder: &Folder, ports: &Ports) -> Result<()> {
+    let listener = format!("listeners.tcp.1 = {}\n", ports.main_addr());
+    // To the standard output, which is the log that a failure quotes.
+    let log = "log.file = false\nlog.console = true\nlog.console.level = warning\n";
+    folder.write("rabbitmq.conf", &(listener + log))?;
+    folder.write("advanced.config", "[].\n")?;
+    folder.write("enabled_plugins", "[].\n")?;
+    folder.write(".erlang.cookie", "TIDEGATETESTS")?;
+    // Erlang takes no cookie that others can read.
+    Ok(fs::set_permissions(folder.path().join(".erlang.cookie"), Permissions::from_mode(0o400))?)
+}
+
+fn set_environment(command: &mut Command, folder: &Path, ports: &Ports) {
+    command
+        .env("RABBITMQ_NODENAME", format!("tidegate-{}@localhost", ports.main()))
+        .env("RABBITMQ_DIST_PORT", ports.second().to_string())
+        .env("ERL_EPMD_PORT", ports.third().to_string())
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS)
+        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
+        .env("RABBITMQ_ADVANCED_CONFIG_FILE", folder.join("advanced.config"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
+        // Not there, and so the system's /etc/rabbitmq/rabbitmq-env.conf is not read.
+        .env("RABBITMQ_CONF_ENV_FILE", folder.join("rabbitmq-env.conf"))
+        .env("RABBITMQ_GENERATED_CONFIG_DIR", folder.join("generated"))
+        .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
+        .env("RABBITMQ_LOG_BASE", folder.join("log"))
+        .env("RABBITMQ_PID_FILE", folder.join("pid"));
+}
+
+/// The processor a broker runs on: one that this process may use, another for each broker as far as they go.
+fn processor_for(ports: &Ports) -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or("0");
+    let processors: Vec<u16> = list.trim().split(',').flat_map(processors_of_range).collect();
+    let choice = usize::from(ports.main() / 4) % processors.len().max(1);
+    processors.get(choice).copied().unwrap_or_default().to_string()
+}
+
+/// Reads `"3"` or `"0-7"`.
+fn processors_of_range(range: &str) -> impl Iterator<Item = u16> {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let bounds = first.parse().ok().zip(last.parse().ok());
+    bounds.into_iter().flat_map(|(first, last): (u16, u16)| first..=last)
+}

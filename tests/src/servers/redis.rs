@@ -1,0 +1,71 @@
+//! Redis for tests: one that keeps nothing, as the cache it is to Tidegate.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Result;
+use rustix::process::Signal;
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    Server, find,
+    folder::Folder,
+    kind::Kind,
+    port::Ports,
+    process::{Process, clean_command},
+};
+
+/// A Redis server. After a kill or a stop it starts again empty: nothing may rest on its memory.
+pub type Redis = Server<RedisKind>;
+
+/// What makes a [`Server`] a Redis.
+#[derive(Debug)]
+pub enum RedisKind {}
+
+/// Keeps nothing on disk.
+const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
+
+impl Kind for RedisKind {
+    const NAME: &str = "Redis";
+    const URL_VARIABLE: &str = "TIDEGATE_TEST_REDIS_URL";
+    const PACKAGES: &[&str] = &["redis-server"];
+    const PORT: u16 = 6379;
+
+    fn url(addr: SocketAddr) -> String {
+        format!("redis://{addr}/")
+    }
+
+    fn image() -> ContainerRequest<GenericImage> {
+        GenericImage::new("redis", "7").with_cmd(["redis-server"].into_iter().chain(FORGETFUL))
+    }
+
+    fn program() -> Option<PathBuf> {
+        find::program("redis-server", &[])
+    }
+
+    async fn answers(addr: SocketAddr) -> Result<(), String> {
+        let answer = async {
+            let mut stream = TcpStream::connect(addr).await?;
+            stream.write_all(b"PING\r\n").await?;
+            let mut answer = [0; 7];
+            stream.read_exact(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        match answer.await {
+            Ok(answer) if answer == *b"+PONG\r\n" => Ok(()),
+            Ok(answer) => Err(format!("it answers {:?}", String::from_utf8_lossy(&answer))),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn lay_out(program: PathBuf) -> Result<Process> {
+        let folder = Folder::create("redis", "")?;
+        let ports = Ports::reserve()?;
+        let mut command = clean_command(&program, &folder);
+        command.args(["--bind", "127.0.0.1", "--port", &ports.main().to_string()]).args(FORGETFUL);
+        Process::try_new(command, folder, ports, Signal::TERM)
+    }
+}

@@ -1,0 +1,67 @@
+//! `GET /v1/events` and `GET /v1/events/{id}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use serde::Serialize;
+use serde_json::Value;
+use tidegate_shared::ledger::{EventDetail, EventRow};
+
+use super::query::{EventQuery, Rows, rows};
+use super::{Admin, AdminError};
+
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    query: Result<Query<EventQuery>, QueryRejection>,
+) -> Result<Json<Rows<EventRow>>, AdminError> {
+    let Query(query) = query.map_err(|error| AdminError::BadRequest(error.body_text()))?;
+    let page = query.page()?;
+    let events = admin.parts.ledger.events(query.filter()?, page).await?;
+    Ok(Json(rows(events, page, |event| event.cursor)))
+}
+
+/// An event with its headers and body, where the event log kept them.
+#[derive(Serialize)]
+pub(super) struct EventView {
+    #[serde(flatten)]
+    detail: EventDetail,
+    headers: Option<Vec<(String, String)>>,
+    body: Option<Value>,
+}
+
+/// Answers with every event that has this key or this provider's id: several sources may have used one.
+pub(super) async fn show(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<Json<Rows<EventView>>, AdminError> {
+    let found = admin.parts.ledger.event(id.clone()).await?;
+    if found.is_empty() {
+        return Err(AdminError::NotFound { what: "event", id });
+    }
+    let items = found.into_iter().map(|detail| {
+        let content = detail.content.as_ref();
+        EventView {
+            headers: content.map(|content| headers_view(&content.headers)),
+            body: content.map(|content| body_view(&content.body)),
+            detail,
+        }
+    });
+    Ok(Json(Rows { items: items.collect(), next_cursor: None }))
+}
+
+/// The provider's own headers, as text.
+pub(super) fn headers_view(headers: &[(String, bytes::Bytes)]) -> Vec<(String, String)> {
+    let own = headers.iter().filter_map(|(name, value)| Some((name.strip_prefix("http-")?, value)));
+    own.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned())).collect()
+}
+
+/// The body as text, or as `{"base64": …}` where it is not UTF-8: an operator must get the exact bytes.
+pub(super) fn body_view(body: &[u8]) -> Value {
+    use base64::Engine as _;
+    match std::str::from_utf8(body) {
+        Ok(text) => Value::String(text.to_owned()),
+        Err(_) => serde_json::json!({ "base64": base64::engine::general_purpose::STANDARD.encode(body) }),
+    }
+}

@@ -1,0 +1,128 @@
+//! `POST /v1/dead-letters/replay` and `/discard`: many dead letters at once.
+//!
+//! A replay puts the message into its handler's queue, and only after the queue's confirm marks the dead letter as
+//! replayed. A crash between the two replays it again: the inbox applies it once. An applied event stays applied.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use serde::{Deserialize, Serialize};
+use tidegate_shared::event::HandlerName;
+use tidegate_shared::ledger::{DeadLetterCount, DeadLetterDetail, DeadLetterFilter, Page};
+use tidegate_shared::wire::WireMessage;
+
+use super::query::{LIMIT_MAX, filter};
+use super::{Admin, AdminError};
+
+/// Dead letters of one request where no limit is given: a request should not take minutes.
+const LIMIT_USUAL: u32 = 100;
+
+/// Which dead letters. All of them if nothing is said, which takes `"all": true`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Selection {
+    #[serde(default)]
+    ids: Vec<String>,
+    handler: Option<String>,
+    source: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    dry_run: bool,
+    limit: Option<u32>,
+}
+
+/// What is or would be replayed.
+#[derive(Debug, Serialize)]
+pub(super) struct Replayed {
+    dry_run: bool,
+    /// Dead letters that the selection met at the beginning.
+    matched: u64,
+    by_handler: Vec<DeadLetterCount>,
+    replayed: u64,
+    /// Still to be replayed: ask again with the same selection.
+    remaining: u64,
+}
+
+/// What was discarded.
+#[derive(Debug, Serialize)]
+pub(super) struct Discarded {
+    dry_run: bool,
+    matched: u64,
+    by_handler: Vec<DeadLetterCount>,
+    discarded: u64,
+}
+
+impl Selection {
+    fn filter(&self) -> Result<DeadLetterFilter, AdminError> {
+        let narrowed = !self.ids.is_empty()
+            || [&self.handler, &self.source, &self.since, &self.until].into_iter().any(Option::is_some);
+        if !narrowed && !self.all {
+            let message = "say which: ids, handler, source, since or until; or \"all\": true for every one";
+            return Err(AdminError::BadRequest(message.to_owned()));
+        }
+        filter(
+            self.ids.clone(),
+            self.handler.as_deref(),
+            self.source.as_deref(),
+            self.since.as_deref(),
+            self.until.as_deref(),
+        )
+    }
+}
+
+pub(super) async fn replay(
+    State(admin): State<Arc<Admin>>,
+    selection: Result<Json<Selection>, JsonRejection>,
+) -> Result<Json<Replayed>, AdminError> {
+    let Json(selection) = selection.map_err(|error| AdminError::BadRequest(error.body_text()))?;
+    let filter = selection.filter()?;
+    let by_handler = admin.parts.ledger.count_dead_letters(filter.clone()).await?;
+    let matched = by_handler.iter().map(|count| count.count).sum();
+    let mut replayed = 0;
+    if !selection.dry_run {
+        let limit = selection.limit.unwrap_or(LIMIT_USUAL).clamp(1, LIMIT_MAX);
+        for letter in admin.parts.ledger.dead_letters(filter, Page { limit, after: None }).await? {
+            replayed += u64::from(replay_one(&admin, letter.id).await?);
+        }
+    }
+    let remaining = u64::saturating_sub(matched, replayed);
+    Ok(Json(Replayed { dry_run: selection.dry_run, matched, by_handler, replayed, remaining }))
+}
+
+pub(super) async fn discard(
+    State(admin): State<Arc<Admin>>,
+    selection: Result<Json<Selection>, JsonRejection>,
+) -> Result<Json<Discarded>, AdminError> {
+    let Json(selection) = selection.map_err(|error| AdminError::BadRequest(error.body_text()))?;
+    let filter = selection.filter()?;
+    let by_handler = admin.parts.ledger.count_dead_letters(filter.clone()).await?;
+    let matched = by_handler.iter().map(|count| count.count).sum();
+    let discarded = if selection.dry_run { 0 } else { admin.parts.ledger.discard(filter).await? };
+    Ok(Json(Discarded { dry_run: selection.dry_run, matched, by_handler, discarded }))
+}
+
+/// Replays one dead letter; `false` if it is not dead any more.
+async fn replay_one(admin: &Admin, id: String) -> Result<bool, AdminError> {
+    let Some(letter) = admin.parts.ledger.dead_letter_by_id(id.clone()).await? else { return Ok(false) };
+    let handler = HandlerName::try_new(&letter.row.handler)
+        .map_err(|error| AdminError::BadRequest(format!("dead letter {id}: {error}")))?;
+    let attempts = letter.row.attempts;
+    let message = replayed_message(letter);
+    let delivered = admin.parts.queue.deliver(&handler, &message).await;
+    delivered.map_err(|error| AdminError::Unavailable(format!("dead letter {id} was not replayed: {error}")))?;
+    tracing::info!(id, %handler, "dead letter replayed");
+    metrics::counter!("tidegate_replays_total", "handler" => handler.to_string()).increment(1);
+    Ok(admin.parts.ledger.mark_replayed(id, attempts).await?)
+}
+
+/// The message as it was, on a new ladder.
+fn replayed_message(letter: DeadLetterDetail) -> WireMessage {
+    let mut message = letter.message;
+    message.set_progress(&letter.progress.replayed(&letter.row.id));
+    message
+}

@@ -1,0 +1,128 @@
+//! Consume: takes deliveries of one handler and walks each along the whole path.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_shared::event::Event;
+use tidegate_shared::queue::{Deliveries, Delivery, HandlerQueue, Queue, SettleError, Stream, Topology};
+use tidegate_shared::tasks::Tasks;
+use tidegate_shared::telemetry::chain;
+
+use crate::commit::{Committer, Uncommitted};
+use crate::decode::{Decoded, Received};
+use crate::handle::{Outcome, RunnableHandler};
+use crate::settle::{PatientLedger, Settled};
+
+/// Everything that one handler's deliveries need on their path.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) queue: HandlerQueue,
+    pub(crate) handler: RunnableHandler,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) committer: Committer,
+    pub(crate) ledger: PatientLedger,
+}
+
+impl Consumer {
+    /// Takes deliveries until the shutdown. Each is a job of `tasks`, and at most the queue's prefetch run at once:
+    /// the queue gives no more before one of them is settled.
+    pub(crate) async fn run(self: Arc<Self>, queue: Queue, tasks: Tasks) {
+        let stream = Stream::Handler(self.queue.name.clone());
+        let deliveries = queue.consume(&stream, self.queue.prefetch);
+        let jobs = tasks.clone();
+        for_each_delivery(deliveries, &tasks, |delivery| {
+            let consumer = Arc::clone(&self);
+            drop(jobs.spawn_job(async move { consumer.settle_and_tell(delivery).await }));
+        })
+        .await;
+    }
+
+    async fn settle_and_tell(&self, delivery: Delivery) {
+        let started = Instant::now();
+        let handler = &self.queue.name;
+        let outcome = match self.process(Received { handler: handler.clone(), delivery }).await {
+            Ok(settled) => settled.outcome(),
+            Err(error) => {
+                tracing::warn!(%handler, error = %chain(&error), "a delivery could not be settled; it comes again");
+                "unsettled"
+            }
+        };
+        metrics::counter!("tidegate_settle_total", "handler" => handler.to_string(), "outcome" => outcome).increment(1);
+        metrics::histogram!("tidegate_delivery_seconds", "handler" => handler.to_string())
+            .record(started.elapsed().as_secs_f64());
+    }
+
+    /// The whole path: every arm ends in a [`Settled`].
+    async fn process(&self, received: Received) -> Result<Settled, SettleError> {
+        let decoded = match received.decode() {
+            Ok(decoded) => decoded,
+            Err(undecodable) => return undecodable.dead_letter(&self.ledger).await,
+        };
+        // A replay goes to one handler on purpose, whatever its patterns are by now.
+        if decoded.progress.replay_of.is_none() && !self.queue.wants(&decoded.event) {
+            return decoded.unwanted().await;
+        }
+        let wanted_by = self.wanted_by(&decoded.event);
+        match self.run_handler(&decoded).await {
+            Outcome::Done(effects) => match decoded.commit(effects, &wanted_by, &self.committer).await {
+                Ok(committed) => committed.ack().await,
+                Err(Uncommitted::Refused { decoded, reason }) => self.fail(*decoded, reason, None, &wanted_by).await,
+                Err(Uncommitted::Stopping { decoded }) => decoded.give_back().await,
+            },
+            Outcome::Retry { after, reason } => self.fail(decoded, reason, after, &wanted_by).await,
+            Outcome::Reject { reason } => decoded.dead_letter(reason, &wanted_by, &self.ledger).await,
+        }
+    }
+
+    async fn fail(
+        &self,
+        decoded: Decoded,
+        reason: String,
+        after: Option<Duration>,
+        wanted_by: &str,
+    ) -> Result<Settled, SettleError> {
+        decoded.fail(reason, after, &self.queue.retry, wanted_by, &self.ledger).await
+    }
+
+    async fn run_handler(&self, decoded: &Decoded) -> Outcome {
+        let started = Instant::now();
+        let outcome = self.handler.run(&decoded.event, &decoded.progress).await;
+        let label = match &outcome {
+            Outcome::Done(_) => "done",
+            Outcome::Retry { .. } => "retry",
+            Outcome::Reject { .. } => "reject",
+        };
+        let handler = self.queue.name.to_string();
+        metrics::counter!("tidegate_handle_total", "handler" => handler.clone(), "outcome" => label).increment(1);
+        metrics::histogram!("tidegate_handle_seconds", "handler" => handler).record(started.elapsed().as_secs_f64());
+        tracing::debug!(
+            handler = %decoded.handler, event_id = %decoded.event.id, request_id = %decoded.event.request_id,
+            traceparent = decoded.event.traceparent, attempt = decoded.progress.attempt, outcome = label, "event handled"
+        );
+        outcome
+    }
+
+    /// Names of the handlers that want the event, for the event log.
+    fn wanted_by(&self, event: &Event) -> String {
+        wanted_by(&self.topology, event)
+    }
+}
+
+pub(crate) fn wanted_by(topology: &Topology, event: &Event) -> String {
+    topology.handlers_for(event).map(|handler| handler.name.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Gives each delivery to `each` until the shutdown or the end of the queue; then stops taking new ones.
+pub(crate) async fn for_each_delivery(mut deliveries: Deliveries, tasks: &Tasks, mut each: impl FnMut(Delivery)) {
+    loop {
+        let delivery = tokio::select! {
+            () = tasks.shutdown().cancelled() => break,
+            delivery = deliveries.next() => delivery,
+        };
+        match delivery {
+            Some(delivery) => each(delivery),
+            None => break,
+        }
+    }
+    deliveries.cancel().await;
+}

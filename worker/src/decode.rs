@@ -1,0 +1,47 @@
+//! Decode: turns a delivery into an event, or into a dead letter.
+
+use std::sync::Arc;
+
+use tidegate_shared::event::{Event, HandlerName};
+use tidegate_shared::queue::{Delivery, Ticket};
+use tidegate_shared::wire::{DecodeError, Message, Progress, WireMessage};
+
+/// A delivery as the queue gave it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) handler: HandlerName,
+    pub(crate) delivery: Delivery,
+}
+
+/// A delivery that holds an event.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) handler: HandlerName,
+    pub(crate) event: Arc<Event>,
+    pub(crate) progress: Progress,
+    pub(crate) wire: WireMessage,
+    pub(crate) ticket: Ticket,
+}
+
+/// A delivery that does not.
+#[derive(Debug)]
+pub(crate) struct Undecodable {
+    pub(crate) handler: HandlerName,
+    pub(crate) wire: WireMessage,
+    pub(crate) error: DecodeError,
+    pub(crate) ticket: Ticket,
+}
+
+impl Received {
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// [`Undecodable`], to become a dead letter: trying again would not make it readable.
+    pub(crate) fn decode(self) -> Result<Decoded, Box<Undecodable>> {
+        let Self { handler, delivery: Delivery { message: wire, ticket, .. } } = self;
+        match Message::decode(&wire) {
+            Ok(Message { event, progress }) => Ok(Decoded { handler, event: Arc::new(event), progress, wire, ticket }),
+            Err(error) => Err(Box::new(Undecodable { handler, wire, error, ticket })),
+        }
+    }
+}

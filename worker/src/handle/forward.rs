@@ -1,0 +1,204 @@
+//! `forward`: delivers the event over HTTP to an endpoint of the operator's.
+//!
+//! The body goes out byte for byte with the provider's own headers. With a secret it is signed by the Standard
+//! Webhooks scheme, so that the endpoint can tell it came from here. `Idempotency-Key` is the same for every attempt:
+//! a delivery whose answer was lost is made again.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use tidegate_shared::config::HandlerConfig;
+use tidegate_shared::event::Event;
+use tidegate_shared::ledger::Effects;
+use tidegate_shared::provider;
+use tidegate_shared::signature::{Scheme, Secret, ToSign};
+use tidegate_shared::telemetry::chain;
+use url::Url;
+
+use super::{Attempt, Handler, Outcome};
+
+/// Bytes of an endpoint's answer that are kept for the operator.
+const EXCERPT_MAX: usize = 200;
+/// Connections kept open to one endpoint while idle.
+const IDLE_MAX: usize = 32;
+
+/// Delivers to one URL.
+#[derive(Debug)]
+pub(super) struct Forward {
+    client: Client,
+    url: Url,
+    signing: Option<(Scheme, Secret)>,
+}
+
+impl Forward {
+    pub(super) fn from_config(config: &HandlerConfig) -> Result<Self, String> {
+        let url = config.url.clone().ok_or("a forward handler needs a url")?;
+        // A redirect would send a signed body to a place that the operator did not name.
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .pool_max_idle_per_host(IDLE_MAX)
+            .connect_timeout(config.timeout.min(Duration::from_secs(10)))
+            .user_agent(concat!("Tidegate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| chain(&error).to_string())?;
+        let signing = config.secret.clone().map(|secret| (signing_scheme(), secret));
+        if let Some((scheme, secret)) = &signing {
+            let probe = ToSign { body: b"", id: Some("probe"), event_type: None, timestamp: Timestamp::UNIX_EPOCH };
+            scheme.sign(secret, &probe).map_err(|error| error.to_string())?;
+        }
+        Ok(Self { client, url, signing })
+    }
+
+    fn headers(&self, attempt: &Attempt<'_>) -> Result<HeaderMap, String> {
+        let event = attempt.event;
+        let mut headers = original_headers(event);
+        let key = attempt.idempotency_key("deliver");
+        for (name, value) in [
+            ("idempotency-key", key.as_str()),
+            ("x-request-id", event.request_id.as_str()),
+            ("traceparent", event.traceparent.as_deref().unwrap_or_default()),
+            ("tidegate-source", event.source.as_str()),
+            ("tidegate-event-id", event.id.as_str()),
+            ("tidegate-event-type", event.event_type.as_str()),
+            ("tidegate-attempt", &attempt.number.to_string()),
+        ] {
+            // An id of a provider's may hold what a header cannot; the body has it all the same.
+            if let Ok(value) = HeaderValue::from_str(value)
+                && !value.is_empty()
+            {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        if let Some((scheme, secret)) = &self.signing {
+            let id = event.key.to_string();
+            let message =
+                ToSign { body: &event.body, id: Some(&id), event_type: None, timestamp: Timestamp::now() };
+            let signed = scheme.sign(secret, &message).map_err(|error| error.to_string())?;
+            for (name, value) in &signed {
+                headers.insert(name, value.clone());
+            }
+        }
+        Ok(headers)
+    }
+}
+
+impl Handler for Forward {
+    async fn handle(&self, attempt: Attempt<'_>) -> Outcome {
+        let headers = match self.headers(&attempt) {
+            Ok(headers) => headers,
+            Err(reason) => return Outcome::retry(format!("cannot sign: {reason}")),
+        };
+        let request = self.client.post(self.url.clone()).headers(headers).body(attempt.event.body.clone());
+        match request.send().await {
+            Ok(response) => {
+                let status = response.status();
+                let after = retry_after(response.headers(), Timestamp::now());
+                if status.is_success() {
+                    return Outcome::Done(Effects::none());
+                }
+                classify(status, after, &excerpt(response).await)
+            }
+            Err(error) => Outcome::retry(chain(&error.without_url()).to_string()),
+        }
+    }
+}
+
+/// What an endpoint's answer means.
+///
+/// A 4xx says that this event will never be taken, so it becomes a dead letter at once and can be replayed once the
+/// endpoint is mended; but not where the status itself says "later".
+fn classify(status: StatusCode, after: Option<Duration>, excerpt: &str) -> Outcome {
+    let reason = if excerpt.is_empty() { format!("answered {status}") } else { format!("answered {status}: {excerpt}") };
+    match status {
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::CONFLICT
+        | StatusCode::TOO_EARLY
+        | StatusCode::TOO_MANY_REQUESTS => Outcome::Retry { after, reason },
+        StatusCode::GONE => Outcome::reject(format!("{reason} (the endpoint says that it is gone for good)")),
+        status if status.is_client_error() => Outcome::reject(reason),
+        status if status.is_redirection() => {
+            Outcome::reject(format!("{reason} (redirects are not followed; configure the final URL)"))
+        }
+        _ => Outcome::Retry { after, reason },
+    }
+}
+
+/// The provider's own headers, without those that belong to its connection to us.
+fn original_headers(event: &Event) -> HeaderMap {
+    let mut headers = event.headers.clone();
+    for name in [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING, header::FORWARDED] {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// `Retry-After` in both its forms, RFC 9110 section 10.2.3.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Duration::try_from(at.duration_since(now)).ok()
+}
+
+async fn excerpt(mut response: reqwest::Response) -> String {
+    let mut text = Vec::new();
+    while text.len() < EXCERPT_MAX
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        text.extend_from_slice(&chunk);
+    }
+    text.truncate(EXCERPT_MAX);
+    let text = String::from_utf8_lossy(&text);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+fn signing_scheme() -> Scheme {
+    (provider::preset("standard-webhooks").expect("the preset exists").scheme)()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_meaning() {
+        let after = Some(Duration::from_secs(7));
+        let check = |status: u16, retries: bool| {
+            let outcome = classify(StatusCode::from_u16(status).expect("a status"), after, "why");
+            match outcome {
+                Outcome::Retry { after: got, reason } => {
+                    assert!(retries, "{status}");
+                    assert_eq!(got, after);
+                    assert!(reason.contains("why"));
+                }
+                Outcome::Reject { .. } => assert!(!retries, "{status}"),
+                Outcome::Done(_) => panic!("{status} is no success"),
+            }
+        };
+        for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
+            check(status, true);
+        }
+        for status in [301, 302, 400, 401, 403, 404, 410, 413, 422, 451] {
+            check(status, false);
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let check = |value: &'static str, expected: Option<u64>| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(value))]);
+            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
+        };
+        check("120", Some(120));
+        check("Sun, 22 Nov 2026 12:01:00 GMT", Some(60));
+        check("Sun, 22 Nov 2026 11:00:00 GMT", None);
+        check("soon", None);
+        check("-1", None);
+    }
+}

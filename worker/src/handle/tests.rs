@@ -1,0 +1,102 @@
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use tidegate_shared::event::{BodyHash, EventId, EventKey, EventType, RequestId, SourceName};
+use tidegate_shared::ledger::Value;
+
+use super::*;
+
+fn event(event_type: &str, body: &str) -> Event {
+    let source = SourceName::try_new("stripe").expect("a name");
+    let id = EventId::try_new("evt_1").expect("an id");
+    let body = Bytes::from(body.to_owned());
+    Event {
+        key: EventKey::new(&source, &id),
+        source,
+        id,
+        event_type: EventType::try_new(event_type).expect("a type"),
+        received_at: Timestamp::UNIX_EPOCH,
+        request_id: RequestId::generate(),
+        traceparent: None,
+        content_type: None,
+        headers: HeaderMap::new(),
+        body_hash: BodyHash::of(&body),
+        body,
+    }
+}
+
+fn runnable(handler: impl Handler) -> RunnableHandler {
+    let name = HandlerName::try_new("payments").expect("a name");
+    RunnableHandler { name, timeout: Duration::from_millis(50), handler: Arc::new(handler) }
+}
+
+async fn outcome(handler: impl Handler, event: &Event) -> Outcome {
+    runnable(handler).run(event, &Progress::default()).await
+}
+
+struct Panics;
+impl Handler for Panics {
+    async fn handle(&self, _: Attempt<'_>) -> Outcome {
+        panic!("as it must in this test")
+    }
+}
+
+struct Hangs;
+impl Handler for Hangs {
+    async fn handle(&self, _: Attempt<'_>) -> Outcome {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failed_attempt() {
+    let Outcome::Retry { reason, .. } = outcome(Panics, &event("x", "")).await else { panic!("it retries") };
+    assert!(reason.contains("as it must in this test"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_handler_that_hangs_is_a_failed_attempt() {
+    let Outcome::Retry { reason, .. } = outcome(Hangs, &event("x", "")).await else { panic!("it retries") };
+    assert!(reason.contains("timeout of 50ms"), "{reason}");
+}
+
+#[test]
+fn an_idempotency_key_is_the_same_for_every_attempt() {
+    let (event, handler) = (event("x", ""), HandlerName::try_new("orders").expect("a name"));
+    let key = |number| Attempt { handler: &handler, event: &event, number }.idempotency_key("charge");
+    assert_eq!(key(1), key(2));
+    assert_eq!(key(1), format!("{}:orders:charge", event.key));
+}
+
+#[tokio::test]
+async fn a_success_adds_to_the_balance_and_a_failure_does_not() {
+    let body = r#"{"data": {"object": {"id": "pi_1", "amount": 2000, "currency": "usd"}}}"#;
+    let effects = |outcome| match outcome {
+        Outcome::Done(effects) => effects.statements,
+        Outcome::Retry { .. } | Outcome::Reject { .. } => panic!("it is done"),
+    };
+    let success = effects(outcome(payments::Payments, &event("payment_intent.succeeded", body)).await);
+    assert_eq!(success.len(), 2);
+    assert_eq!(success[1].params, [Value::from("usd"), Value::from(2000_i64)]);
+    let failure = effects(outcome(payments::Payments, &event("payment_intent.payment_failed", body)).await);
+    assert_eq!(failure.len(), 1);
+    assert_eq!(failure[0].params[1], Value::from("failed"));
+    assert!(effects(outcome(payments::Payments, &event("charge.refunded", body)).await).is_empty());
+}
+
+#[tokio::test]
+async fn what_was_captured_counts_and_not_what_was_asked_for() {
+    let body = r#"{"data": {"object": {"id": "pi_1", "amount": 2000, "amount_received": 1500, "currency": "usd"}}}"#;
+    let Outcome::Done(effects) = outcome(payments::Payments, &event("payment_intent.succeeded", body)).await else {
+        panic!("it is done")
+    };
+    assert_eq!(effects.statements[1].params[1], Value::from(1500_i64));
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_payment_is_rejected_at_once() {
+    for body in ["", "[]", "{}", r#"{"data": {"object": {"id": "pi_1"}}}"#] {
+        let outcome = outcome(payments::Payments, &event("payment_intent.succeeded", body)).await;
+        assert!(matches!(outcome, Outcome::Reject { .. }), "{body}");
+    }
+}

@@ -1,0 +1,152 @@
+//! The worker: takes events from the queue and applies each exactly once in effect.
+//!
+//! The path is a chain of types, each consumed by the step that makes the next: `Received` → `Decoded` → (effects) →
+//! `Committed` → `Settled`. Only what is committed, durably retried or durably dead is acknowledged to the queue.
+//!
+//! Guaranteed: the effects that a handler returns are committed once per event, however often it is delivered. Not
+//! guaranteed: that a handler runs once (calls to the outside world carry an idempotency key for that), or that order
+//! is kept.
+//!
+//! A worker of one's own is a few lines: see [`Worker`].
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tidegate_shared::config::{Backend, Config};
+use tidegate_shared::health::HealthCell;
+use tidegate_shared::ledger::Ledger;
+use tidegate_shared::ledger::postgres::PostgresLedger;
+use tidegate_shared::queue::rabbitmq::RabbitMqQueue;
+use tidegate_shared::queue::{Queue, Stream};
+use tidegate_shared::serve::{Limits, serve};
+use tidegate_shared::tasks::Tasks;
+use tokio::net::TcpListener;
+
+pub mod admin;
+mod backstop;
+mod commit;
+mod consume;
+mod decode;
+pub mod handle;
+mod program;
+mod retry;
+mod settle;
+
+pub use handle::{Attempt, Handler, Outcome, Registry};
+pub use program::Worker;
+pub use tidegate_shared::event::Event;
+pub use tidegate_shared::ledger::{Effects, Migration, Value};
+
+use admin::Admin;
+use backstop::Backstop;
+use commit::Committer;
+use consume::Consumer;
+use handle::RunnableHandler;
+use settle::PatientLedger;
+
+/// What the worker stands on.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where events come from.
+    pub queue: Queue,
+    /// Where effects go to.
+    pub ledger: Ledger,
+}
+
+impl Parts {
+    /// Connects to the servers of the configuration. Never waits for them: until they answer nothing is consumed.
+    ///
+    /// # Errors
+    /// If the backend is embedded: that is one process with the door, `tidegate dev`.
+    pub fn connect(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
+        let Backend::Distributed(servers) = &config.backend else {
+            anyhow::bail!(
+                "backend.kind is \"embedded\", which is one process for everything: run `tidegate dev --config FILE`, \
+                 or set backend.kind = \"distributed\""
+            );
+        };
+        Ok(Self {
+            queue: Queue::RabbitMq(RabbitMqQueue::start(&servers.rabbitmq, &config.topology(), tasks)),
+            ledger: Ledger::Postgres(PostgresLedger::start(&servers.postgres, tasks)),
+        })
+    }
+
+    /// The servers or the store that the worker needs, for `/health`.
+    pub(crate) fn components(&self) -> [&HealthCell; 2] {
+        [self.queue.health(), self.ledger.health()]
+    }
+}
+
+/// The listeners of a worker process.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The admin API, with the process's metrics.
+    pub admin: (TcpListener, PrometheusHandle),
+    /// The worker's API, where it is wanted.
+    pub http: Option<TcpListener>,
+}
+
+/// Starts the worker, until `tasks` is told to shut down; open deliveries then finish as jobs of `tasks`.
+///
+/// # Errors
+/// If the configuration names a handler that `registry` does not have, or that cannot be made.
+pub fn start(
+    listeners: Listeners,
+    config: &Config,
+    registry: &Registry,
+    parts: Parts,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let handlers = config.handlers.iter().map(|handler| {
+        registry.make(handler).map_err(|reason| anyhow::anyhow!("handler.{}: {reason}", handler.name))
+    });
+    let handlers: Vec<RunnableHandler> = handlers.collect::<Result<_, _>>()?;
+    let limits =
+        Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
+    let admin = Arc::new(Admin::new(config, parts.clone(), tasks.clone()));
+    if let Some(listener) = listeners.http {
+        tasks.spawn("worker API", serve(listener, admin::state_routes(Arc::clone(&admin)), limits, tasks.clone()));
+    }
+    let (listener, metrics) = listeners.admin;
+    tasks.spawn("admin listener", serve(listener, admin::router(Arc::clone(&admin), metrics), limits, tasks.clone()));
+    tasks.spawn("worker", consume_all(config.clone(), handlers, parts, admin, tasks.clone()));
+    Ok(())
+}
+
+/// Brings the ledger up to date, then consumes every stream until the shutdown.
+async fn consume_all(
+    config: Config,
+    handlers: Vec<RunnableHandler>,
+    parts: Parts,
+    admin: Arc<Admin>,
+    tasks: Tasks,
+) {
+    let ledger = PatientLedger { ledger: parts.ledger.clone(), shutdown: tasks.shutdown().clone() };
+    let migrations: Vec<_> = handlers.iter().flat_map(RunnableHandler::migrations).collect();
+    let migrated = ledger.until_done(|ledger| {
+        let migrations = migrations.clone();
+        async move { ledger.migrate(&migrations).await.inspect_err(|error| tracing::warn!(%error, "cannot migrate")) }
+    });
+    if migrated.await.is_none() {
+        return;
+    }
+    admin.set_migrated();
+    let topology = Arc::new(config.topology());
+    let committer = Committer::start(parts.ledger.clone(), config.worker.commit_batch_max.get(), &tasks);
+    for (queue, handler) in topology.handlers.iter().zip(handlers) {
+        let consumer = Consumer {
+            queue: queue.clone(),
+            handler,
+            topology: Arc::clone(&topology),
+            committer: committer.clone(),
+            ledger: ledger.clone(),
+        };
+        tasks.spawn("consumer", Arc::new(consumer).run(parts.queue.clone(), tasks.clone()));
+    }
+    let backstop = Arc::new(Backstop { ledger, topology });
+    for stream in [Stream::Dead, Stream::Unrouted] {
+        tasks.spawn("backstop", Arc::clone(&backstop).run(parts.queue.clone(), stream, tasks.clone()));
+    }
+    drop((committer, backstop));
+    tasks.shutdown().cancelled().await;
+}
