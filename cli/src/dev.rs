@@ -87,6 +87,7 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);
+    tracing::info!(listen = %at, admin = %admin_at, "tidegate dev is starting");
     greet(&config, at, admin_at, built_in);
     Ok(process::run_until_stopped(&process, config.ingest.shutdown_grace.max(config.worker.shutdown_grace)).await?)
 }

@@ -4,19 +4,24 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use tidegate_shared::provider::{Preset, presets};
-
-use crate::table::Table;
-
 pub(crate) fn providers(as_json: bool) -> ExitCode {
     if as_json {
         presets().iter().for_each(|preset| println!("{}", object(preset)));
         return ExitCode::SUCCESS;
     }
-    let mut table = Table::new(&["PROVIDER", "SIGNS", "EVENT ID", "EVENT TYPE", "PROVEN"]);
     for preset in presets() {
-        table.row([preset.name, preset.signs, preset.id, preset.event_type, preset.proven].map(str::to_owned).to_vec());
+        println!("{} ({})", preset.name, preset.title);
+        for (what, text) in [
+            ("signs", preset.signs),
+            ("event id", preset.id),
+            ("event type", preset.event_type),
+            ("proven by", preset.proven),
+            ("source", preset.source),
+        ] {
+            println!("  {what:<11} {text}");
+        }
+        println!();
     }
-    println!("{table}");
     println!("Any other provider: provider = \"hmac\", with its scheme in [source.signature].");
     ExitCode::SUCCESS
 }

@@ -43,6 +43,16 @@ pub enum Handshake {
     None,
 }
 
+impl Handshake {
+    /// The word that stands for it in lists.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+        }
+    }
+}
+
 static PRESETS: [Preset; 5] =
     [github::PRESET, stripe::PRESET, standard_webhooks::PRESET, generic::PRESET, generic::BODY_PRESET];
 

@@ -1,8 +1,8 @@
 //! The embedded store: one SQLite database in one folder, one writer, commits in groups.
 //!
-//! Every write goes through one thread, [`writer`], that takes all that waits, runs it in one transaction and answers
-//! after the COMMIT: with `synchronous=FULL` in WAL mode that is after the fsync. A thousand waiting writers share one
-//! fsync. [`reader`] connections never wait for the writer.
+//! Every write goes through one thread (`store/writer.rs`) that takes all that waits, runs it in one transaction and
+//! answers after the COMMIT: with `synchronous=FULL` in WAL mode that is after the fsync. A thousand waiting writers
+//! share one fsync. Readers have connections of their own (`store/reader.rs`) and never wait for the writer.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

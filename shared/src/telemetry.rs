@@ -12,12 +12,16 @@ use crate::config::environment;
 /// Buckets of every `*_seconds` histogram: from a local call to a handler's longest attempt.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
+/// lapin logs the end of every connection as an error, a wanted one too; our own health and reconnects say it better.
+const QUIET: &str = "lapin=off";
+
 /// Starts logging to standard error: lines for people on a terminal, JSON elsewhere.
 ///
 /// `TIDEGATE_LOG` sets the levels, such as `debug` or `info,tidegate_worker=debug`; `usual` is what they are without
 /// it. A second call changes nothing.
 pub fn start_logging(usual: &str) {
     let levels = environment("TIDEGATE_LOG").unwrap_or_else(|| usual.to_owned());
+    let levels = format!("{QUIET},{levels}");
     let (filter, bad) = match EnvFilter::try_new(&levels) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(usual), Some(error)),

@@ -22,7 +22,7 @@ use tidegate_shared::queue::rabbitmq::{
 };
 use tidegate_shared::queue::{DELIVERY_LIMIT, Delivery, HandlerQueue, PublishError, SettleError, Stream, Topology};
 use tidegate_shared::tasks::Tasks;
-use tidegate_shared::wire::{Message, Progress};
+use tidegate_shared::wire::{Message, Progress, WireMessage};
 
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -314,7 +314,11 @@ async fn a_replay_goes_to_its_handler_only() {
     let nobody = HandlerName::try_new("nobody").expect("a valid name");
     assert!(matches!(queue.deliver(&nobody, &message).await, Err(PublishError::Refused(_))));
     let delivery = next(&mut queue.consume(&orders(), 1)).await;
-    assert_eq!(delivery.message, message);
+    let sorted = |mut message: WireMessage| {
+        message.headers.sort();
+        message
+    };
+    assert_eq!(sorted(delivery.message), sorted(message));
     delivery.ticket.ack().await.expect("acknowledged");
     queue.close().await;
     bench.finish().await;
@@ -381,7 +385,7 @@ async fn a_returned_message_poisons_the_channel_and_is_never_accepted() {
     is_up(publisher.health()).await;
     publisher.publish(&event_with("invoice.sent", b"{}")).await.expect("the alternate exchange is declared again");
 
-    for round in 0..20 {
+    for round in 0..6 {
         is_up(publisher.health()).await;
         delete_alternate().await;
         let publishes = (0..60).map(async |at| {
@@ -542,7 +546,7 @@ async fn a_blocked_broker_takes_no_publishes_but_acknowledgements() {
     let mut deliveries = queue.consume(&orders(), 8);
     let taken = next(&mut deliveries).await;
 
-    assert!(broker.control(&["set_disk_free_limit", "1000TB"]).await);
+    assert!(broker.control(&["set_disk_free_limit", "999000000000000"]).await);
     // RabbitMQ blocks a connection when it next publishes.
     let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
     assert!(!matches!(outcome, Ok(Ok(()))), "{outcome:?}");
@@ -553,7 +557,7 @@ async fn a_blocked_broker_takes_no_publishes_but_acknowledgements() {
     assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     taken.ticket.ack().await.expect("acknowledged in spite of the alarm");
 
-    assert!(broker.control(&["set_disk_free_limit", "1MB"]).await);
+    assert!(broker.control(&["set_disk_free_limit", "1000000"]).await);
     is_up(publisher.health()).await;
     let last = event();
     publisher.publish(&last).await.expect("confirmed again");

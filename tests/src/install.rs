@@ -45,7 +45,7 @@ pub async fn ensure_servers() -> Result<()> {
     }
     install(&missing)?;
     let missing = find_missing().await;
-    ensure!(missing.is_empty(), "still missing after the installation. {}", advice(&missing));
+    ensure!(missing.is_empty(), "after the installation {}", advice(&missing));
     Ok(())
 }
 
@@ -78,10 +78,14 @@ fn may_install() -> bool {
     getuid().is_root() && Path::new("/etc/debian_version").exists() && find::program("apt-get", &[]).is_some()
 }
 
+/// Everything that is missing, a line each, and the one command for those who can use it.
 fn advice(missing: &[Missing]) -> String {
-    let advice: Vec<&str> = missing.iter().map(|missing| missing.advice.as_str()).collect();
+    let lines: Vec<String> = missing.iter().map(|missing| format!("- {}", missing.advice)).collect();
     let packages = packages(missing).join(" ");
-    format!("{}. On Debian and Ubuntu: sudo apt-get install --no-install-recommends {packages}", advice.join(". "))
+    format!(
+        "the tests cannot run here:\n{}\nOn Debian and Ubuntu: sudo apt-get install --no-install-recommends {packages}",
+        lines.join("\n")
+    )
 }
 
 fn packages(missing: &[Missing]) -> Vec<&'static str> {
@@ -150,8 +154,10 @@ mod tests {
         ];
         assert_eq!(
             advice(&missing),
-            "Redis is missing. Node.js is missing. On Debian and Ubuntu: \
-             sudo apt-get install --no-install-recommends redis-server nodejs npm"
+            "the tests cannot run here:\n\
+             - Redis is missing\n\
+             - Node.js is missing\n\
+             On Debian and Ubuntu: sudo apt-get install --no-install-recommends redis-server nodejs npm"
         );
     }
 }

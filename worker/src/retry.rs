@@ -5,11 +5,11 @@ use std::time::Duration;
 use tidegate_shared::wire::Progress;
 
 /// A target's `Retry-After` is honoured up to here; a longer one would keep the event from its dead letter for days.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Try again after about this long.
     RetryAfter(Duration),
     /// Give up: the ladder has no rung left.
@@ -20,7 +20,7 @@ pub enum Next {
 ///
 /// With a ladder of n delays there are n + 1 attempts, and as many again after each replay.
 #[must_use]
-pub fn next(progress: &Progress, ladder: &[Duration], asked: Option<Duration>) -> Next {
+pub(crate) fn next(progress: &Progress, ladder: &[Duration], asked: Option<Duration>) -> Next {
     let made = usize::try_from(progress.attempts_on_ladder()).unwrap_or(usize::MAX);
     match ladder.get(made - 1) {
         Some(delay) => Next::RetryAfter(asked.map_or(*delay, |asked| asked.min(RETRY_AFTER_MAX).max(*delay))),

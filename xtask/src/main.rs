@@ -1,2 +1,66 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! Tidegate's developer commands: `cargo xtask test` and `cargo xtask lint`.
+#![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+
+mod lint;
+mod test;
+
+/// Tidegate's developer commands.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test on both backends, on servers that are found, installed or started for it.
+    Test {
+        /// Only tests whose name contains one of these.
+        filter: Vec<String>,
+    },
+    /// Check formatting, lints and documentation.
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Task::Test { filter } => test::test(&filter),
+        Task::Lint => lint::lint(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The cargo that runs this.
+fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command, saying which, and fails if it does.
+fn run(command: &mut Command) -> Result<()> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown = words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+    let shown = shown.replace(env!("CARGO"), "cargo");
+    println!("$ {shown}");
+    let status = command.status().with_context(|| format!("{shown} does not start"))?;
+    ensure!(status.success(), "{shown} failed: {status}");
+    Ok(())
+}

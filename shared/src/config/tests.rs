@@ -25,7 +25,7 @@ fn a_file_with_every_key_is_read() {
     assert_eq!(config.ingest.body_limit, 1 << 20);
     assert_eq!(config.claims.on_unavailable, OnUnavailable::Reject);
     assert_eq!(config.handlers[0].retry, [Duration::from_secs(1), Duration::from_secs(120)]);
-    assert!(matches!(&config.backend, Backend::Distributed(servers) if servers.rabbitmq.len() == 2));
+    assert!(matches!(&config.backend, Backend::Distributed(servers) if format!("{:?}", servers.rabbitmq).matches("example").count() == 2));
 }
 
 /// Five mistakes of five kinds, all named at once, with their lines.

@@ -2,7 +2,7 @@
 //!
 //! Lists go backwards along `seq`, which only grows, so a page never shows a row twice and needs no offset.
 
-use super::{DeadLetterFilter, EventFilter, Page, PAGE_MAX, Statement, Status, Value};
+use super::{DeadLetterFilter, EventFilter, PAGE_MAX, Page, Statement, Status, Value};
 use crate::event::EventKey;
 
 /// The status of the event `e`, equal to [`super::overall_status`] over its handlers' parts.
@@ -90,7 +90,9 @@ pub(super) fn events(filter: &EventFilter, page: Page) -> Statement {
 /// What an event with the status must have, where an index can find the few that do.
 fn narrowing(status: Status) -> Option<&'static str> {
     match status {
-        Status::Dead => Some("e.event_key IN (SELECT event_key FROM dead_letters WHERE status IN ('dead', 'discarded'))"),
+        Status::Dead => {
+            Some("e.event_key IN (SELECT event_key FROM dead_letters WHERE status IN ('dead', 'discarded'))")
+        }
         Status::Retrying => Some("e.event_key IN (SELECT event_key FROM attempts)"),
         Status::Accepted | Status::Applied => None,
     }
@@ -173,7 +175,8 @@ pub(super) fn dead_letters(filter: &DeadLetterFilter, page: Page) -> Statement {
     }
     let clause = conditions.clause();
     let limit = conditions.bind(i64::from(page.limit.min(PAGE_MAX)));
-    conditions.into_statement(format!("SELECT {DEAD_LETTER} FROM dead_letters {clause} ORDER BY seq DESC LIMIT {limit}"))
+    conditions
+        .into_statement(format!("SELECT {DEAD_LETTER} FROM dead_letters {clause} ORDER BY seq DESC LIMIT {limit}"))
 }
 
 /// Open dead letters by handler and source. Columns: `handler, source, count`.

@@ -1,7 +1,7 @@
 //! The ledger in `PostgreSQL`: many events' effects and inbox rows in one transaction.
 //!
 //! It never makes a process wait at its start: connections are made when they are needed, and a task of its own keeps
-//! the health. No connection outlives work that did not end cleanly on it: see [`session`].
+//! the health. No connection outlives work that did not end cleanly on it: see `postgres/session.rs`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -73,9 +73,6 @@ macro_rules! retried {
 
 impl PostgresLedger {
     /// Starts the ledger: returns at once, whether or not the server is there.
-    ///
-    /// # Panics
-    /// Never: the pool has a runtime for its timeouts.
     #[must_use]
     pub fn start(settings: &PostgresSettings, tasks: &Tasks) -> Self {
         let PostgresTimeouts { connect, .. } = settings.timeouts;

@@ -235,9 +235,9 @@ pub(super) fn dead_letter_key(dead: &DeadLetter) -> String {
         return dedupe_key(dead.handler.as_str(), &event.key, dead.progress.epoch);
     }
     let mut message = dead.message.clone();
-    message.headers.retain(|(name, _)| {
-        !matches!(name.as_str(), "tg-attempt" | "tg-ladder-start" | "tg-epoch" | "tg-replay-of")
-    });
+    message
+        .headers
+        .retain(|(name, _)| !matches!(name.as_str(), "tg-attempt" | "tg-ladder-start" | "tg-epoch" | "tg-replay-of"));
     let content_type = message.content_type.as_deref().unwrap_or_default();
     let mut content = Vec::with_capacity(message.body.len() + 1_024);
     for field in [message.message_id.as_bytes(), message.event_type.as_bytes(), content_type.as_bytes()] {

@@ -18,7 +18,7 @@ pub(super) const PRESET: Preset = Preset {
     id: "header webhook-id or svix-id, of the signature's family",
     event_type: "body /type",
     source: "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
-    proven: "the vectors of the Standard Webhooks and Svix libraries; requests signed by standardwebhooks 1.1.1 (npm)",
+    proven: "the vectors of the Standard Webhooks and Svix libraries; requests signed by standardwebhooks 1.1.0 (PyPI)",
     handshake: Handshake::None,
 };
 

@@ -21,6 +21,7 @@ mod message;
 mod name;
 mod outgoing;
 mod publisher;
+mod publishing;
 mod queue;
 mod rung;
 mod supervisor;

@@ -74,8 +74,7 @@ impl<'b> Wanted<'_, '_, 'b> {
         if deeper == Active::NONE {
             return Ok(());
         }
-        let inner =
-            Wanted { pointers: self.pointers, active: deeper, depth: self.depth + 1, found: &mut *self.found };
+        let inner = Wanted { pointers: self.pointers, active: deeper, depth: self.depth + 1, found: &mut *self.found };
         inner.deserialize(&mut serde_json::Deserializer::from_str(value.get()))
     }
 }

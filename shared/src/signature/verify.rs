@@ -50,7 +50,7 @@ pub enum VerifyError {
     #[error("no signature matches")]
     InvalidSignature,
     /// The signature is right, but the request is too old, or from too far in the future.
-    #[error("the timestamp is {age} from now, beyond {} s", tolerance.as_secs())]
+    #[error("the timestamp is {} s off; at most {} s are accepted", age.as_secs().abs(), tolerance.as_secs())]
     StaleTimestamp {
         /// How old the request is; negative for the future.
         age: SignedDuration,
@@ -153,7 +153,8 @@ impl Verifier {
             }
         };
         let text = text.ok_or(VerifyError::MalformedRequest { what: "the timestamp is missing" })?;
-        let sent = rule.unit.read(text).ok_or(VerifyError::MalformedRequest { what: "the timestamp is not well formed" })?;
+        let sent =
+            rule.unit.read(text).ok_or(VerifyError::MalformedRequest { what: "the timestamp is not well formed" })?;
         Ok((text, sent))
     }
 

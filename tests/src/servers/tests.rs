@@ -253,6 +253,17 @@ fn url_via_a_proxy_keeps_the_rest() {
     check("postgres://postgres@127.0.0.1:5432/postgres", "127.0.0.1:9", "postgres://postgres@127.0.0.1:9/postgres");
 }
 
+// A stress loop breaks its server from a task of its own; this is about compiling.
+#[test]
+fn a_server_can_be_broken_from_another_thread() {
+    fn assert_send<T: Send>(_: T) {}
+    fn check<K: Kind>(server: &Server<K>) {
+        assert_send((server.start(), server.kill(), server.stop(), server.pause(), server.resume()));
+    }
+    assert_send((RabbitMq::own(), Redis::shared_or_own(), Postgres::own()));
+    let _ = (check::<super::rabbitmq::RabbitMqKind>, check::<super::redis::RedisKind>);
+}
+
 /// Set in the process that [`servers_of_a_killed_test_process_are_gone`] starts of this same program.
 const VICTIM: &str = "TIDEGATE_TEST_VICTIM";
 

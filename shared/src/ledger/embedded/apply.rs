@@ -63,8 +63,11 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
 
 /// Says whether the event was applied by this handler, or discarded.
 pub(super) fn is_in_inbox(tx: &Connection, handler: &str, event: &Event, epoch: u32) -> rusqlite::Result<bool> {
-    tx.prepare_cached("SELECT 1 FROM inbox WHERE event_key = ?1 AND handler = ?2 AND epoch = ?3")?
-        .exists(params![event.key.as_bytes(), handler, epoch])
+    tx.prepare_cached("SELECT 1 FROM inbox WHERE event_key = ?1 AND handler = ?2 AND epoch = ?3")?.exists(params![
+        event.key.as_bytes(),
+        handler,
+        epoch
+    ])
 }
 
 /// Writes the event's row unless it stands there, always with its content: the queue's jobs point to that row.

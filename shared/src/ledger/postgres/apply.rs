@@ -18,7 +18,7 @@ use crate::ledger::{Applied, Commit, keep, story};
 
 /// Said in full, as a server may have other defaults: under another isolation level a concurrent redelivery would be
 /// an error instead of a row that is not inserted.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 const INBOX: &str = "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at)
     SELECT n.event_key, n.handler, n.epoch, n.source, n.attempts, $6
@@ -60,8 +60,12 @@ async fn transact(session: &Session, batch: &[&Commit]) -> Result<Vec<Applied>, 
     // Not sent together with what follows: were the BEGIN refused, that would run and commit by itself.
     session.run(BEGIN).await.map_err(|error| Fault::of_own(&error))?;
     let applied = take_inbox(session, batch, &inbox).await?;
-    let fresh: Vec<&Commit> =
-        batch.iter().zip(&applied).filter(|(_, applied)| **applied == Applied::Now).map(|(commit, _)| *commit).collect();
+    let fresh: Vec<&Commit> = batch
+        .iter()
+        .zip(&applied)
+        .filter(|(_, applied)| **applied == Applied::Now)
+        .map(|(commit, _)| *commit)
+        .collect();
     if !fresh.is_empty() {
         let fresh_effects = effects.into_iter().filter(|(place, _)| applied[*place] == Applied::Now);
         let (places, mut requests): (Vec<usize>, Vec<Request>) = fresh_effects.unzip();

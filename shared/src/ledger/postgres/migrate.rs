@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Database;
 use super::apply::BEGIN;
 use super::fault::{Failed, Fault};
 use super::session::Session;
-use super::Database;
 use crate::ledger::{LedgerUnavailable, Migration, Statement, version};
 
 /// Ours, in order.
@@ -23,7 +23,9 @@ pub(super) async fn migrate(database: &Database, migrations: &[Migration]) -> Re
     let missing = OWN.iter().chain(migrations).filter(|migration| !applied.iter().any(|id| id == migration.id));
     for migration in missing {
         let done = in_turn(database, Some(migration)).await;
-        done.map_err(|failed| LedgerUnavailable(format!("migration {}: {}", migration.id, failed.fault.into_reason())))?;
+        done.map_err(|failed| {
+            LedgerUnavailable(format!("migration {}: {}", migration.id, failed.fault.into_reason()))
+        })?;
     }
     Ok(())
 }
@@ -42,16 +44,20 @@ async fn in_turn(database: &Database, migration: Option<&Migration>) -> Result<V
 async fn turn(session: &Session, namespace: &str, migration: Option<&Migration>) -> Result<Vec<String>, Failed> {
     let begin = format!(
         "{BEGIN}; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;
-         SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext('{namespace}'));
-         CREATE SCHEMA IF NOT EXISTS \"{namespace}\";
-         CREATE TABLE IF NOT EXISTS migrations (id TEXT PRIMARY KEY, applied_at BIGINT NOT NULL)"
+         SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext('{namespace}'))"
     );
     session.run(&begin).await.map_err(|error| Fault::of_own(&error))?;
-    let statement = Statement { sql: "SELECT id FROM migrations".into(), params: Vec::new() };
-    let request = session.request_once(&statement).await?;
-    let rows = session.query(&request).await.map_err(|error| Fault::of_own(&error))?;
-    let applied = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>();
-    let applied = applied.map_err(|error| Fault::of_own(&error))?;
+    // Asked first, as a role that may not make schemas may still use one that was made for it.
+    let missing = |what: &str, name: &str| format!("SELECT 'missing' WHERE {what}('{name}') IS NULL");
+    if !texts(session, missing("to_regnamespace", &format!("\"{namespace}\""))).await?.is_empty() {
+        let make = format!("CREATE SCHEMA \"{namespace}\"");
+        session.run(&make).await.map_err(|error| Fault::of_own(&error))?;
+    }
+    if !texts(session, missing("to_regclass", &format!("\"{namespace}\".migrations"))).await?.is_empty() {
+        let make = "CREATE TABLE migrations (id TEXT PRIMARY KEY, applied_at BIGINT NOT NULL)";
+        session.run(make).await.map_err(|error| Fault::of_own(&error))?;
+    }
+    let applied = texts(session, "SELECT id FROM migrations".to_owned()).await?;
     if let Some(migration) = migration
         && !applied.iter().any(|id| id == migration.id)
     {
@@ -59,6 +65,13 @@ async fn turn(session: &Session, namespace: &str, migration: Option<&Migration>)
     }
     session.run("COMMIT").await.map_err(|error| Fault::of_own(&error))?;
     Ok(applied)
+}
+
+/// The first column of each row.
+async fn texts(session: &Session, sql: String) -> Result<Vec<String>, Failed> {
+    let request = session.request_once(&Statement { sql: sql.into(), params: Vec::new() }).await?;
+    let rows = session.query(&request).await.map_err(|error| Fault::of_own(&error))?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| Fault::of_own(&error))?)
 }
 
 async fn run(session: &Session, migration: &Migration) -> Result<(), Failed> {

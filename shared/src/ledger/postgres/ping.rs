@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Database;
 use super::fault::Fault;
-use super::session::Session;
+use super::session::{Session, no_connection};
 use crate::health::Health;
-use crate::telemetry::chain;
 
 /// How often the server is asked.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -39,14 +38,18 @@ async fn ask(database: &Database) -> Option<Health> {
     let client = match database.pool.get().await {
         Ok(client) => client,
         Err(PoolError::Timeout(TimeoutType::Wait)) => return None,
-        Err(error) => return Some(Health::Down(chain(&error).to_string())),
+        Err(error) => return Some(Health::Down(no_connection(&error))),
     };
     let session = Session::of(client);
     let limit = database.timeouts.connect;
     Some(match tokio::time::timeout(limit, session.is_writable()).await {
         Ok(Ok(writable)) => {
             session.give_back();
-            if writable { Health::Up } else { Health::Down("the server is a read-only standby".to_owned()) }
+            if writable {
+                Health::Up
+            } else {
+                Health::Down("the server takes no writes: it is a standby, or set read-only".to_owned())
+            }
         }
         Ok(Err(error)) => Health::Down(Fault::from(&error).into_reason()),
         Err(_) => Health::Down(format!("no answer within {limit:?}")),

@@ -7,14 +7,13 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object, Pool};
+use deadpool_postgres::{ClientWrapper, Object, Pool, PoolError, TimeoutType};
 use futures_util::future::maybe_done;
 use tokio_postgres::{Row, SimpleQueryMessage, Statement as Prepared};
 
 use super::bind::{Encoded, encode_all};
 use super::fault::Fault;
 use crate::ledger::Statement;
-use crate::telemetry::chain;
 
 /// Prepared statements that a connection keeps. Handlers have few; SQL with spliced values must not fill the memory.
 const PREPARED_MAX: usize = 256;
@@ -37,7 +36,7 @@ pub(super) struct Request {
 
 impl Session {
     pub(super) async fn open(pool: &Pool) -> Result<Self, Fault> {
-        pool.get().await.map(Self::of).map_err(|error| Fault::Unavailable(chain(&error).to_string()))
+        pool.get().await.map(Self::of).map_err(|error| Fault::Unavailable(no_connection(&error)))
     }
 
     pub(super) fn of(client: Object) -> Self {
@@ -122,12 +121,23 @@ impl Drop for Session {
     }
 }
 
+/// Why there is no connection. Whatever the server said at the login, no event is to blame for it.
+pub(super) fn no_connection(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) => Fault::from(error).into_reason(),
+        PoolError::Timeout(TimeoutType::Wait) => "every connection of the pool is at work".to_owned(),
+        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => "the server does not answer".to_owned(),
+        PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => error.to_string(),
+    }
+}
+
 /// Awaits futures together, each polled for the first time in its turn. The client sends a request when its future is
 /// first polled, so this is the order in which the server gets them; `join_all` does not promise one.
 async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.map(|future| Box::pin(maybe_done(future))).collect();
     poll_fn(|context| {
-        let ready = waiting.iter_mut().filter_map(|future| future.as_mut().poll(context).is_ready().then_some(())).count();
+        let ready =
+            waiting.iter_mut().filter_map(|future| future.as_mut().poll(context).is_ready().then_some(())).count();
         if ready == waiting.len() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

@@ -1,0 +1,176 @@
+//! What is accepted, and that it is applied once.
+
+use anyhow::{Result, ensure};
+use futures_util::future::join_all;
+use http::StatusCode;
+use tidegate_tests::fixture;
+use tidegate_tests::sender::{self, client, send};
+use tidegate_tests::stack::{Backend, SOON, SOURCES, Stack};
+use tidegate_tests::target::Target;
+
+use crate::on_both_backends;
+
+on_both_backends!(
+    an_event_is_accepted_once_and_then_a_duplicate,
+    a_thousand_copies_at_once_have_one_effect,
+    the_same_id_with_another_body_is_never_dropped,
+    every_byte_of_body_and_headers_reaches_the_handler,
+    a_slow_handler_does_not_hold_up_another,
+    an_event_that_no_handler_wants_is_kept,
+    one_request_id_leads_from_the_answer_to_the_event,
+    a_request_finishes_although_the_worker_and_the_door_are_told_to_stop,
+);
+
+const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\n";
+const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\n";
+
+fn forward(name: &str, on: &str, target: &Target) -> String {
+    format!("[[handler]]\nname = {name:?}\non = [{on:?}]\nrun = \"forward\"\nurl = {:?}\n", target.url())
+}
+
+async fn an_event_is_accepted_once_and_then_a_duplicate(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &format!("{SOURCES}{ARCHIVE}")).await?;
+    let push = sender::github("delivery-1", "push", fixture::github_examples()?[0].1.clone());
+    let first = send(&client(), &stack.url("github"), &push).await?;
+    assert_eq!((first.status, first.outcome()), (200, "accepted"), "{first:?}");
+    assert_eq!(first.body["event_id"], "delivery-1");
+    for _ in 0..3 {
+        let again = send(&client(), &stack.url("github"), &push).await?;
+        assert_eq!((again.status, again.outcome()), (200, "duplicate"), "{again:?}");
+    }
+    let row = stack.until_status("delivery-1", "applied").await?;
+    assert_eq!(row["event_type"], "push");
+    assert_eq!(row["handlers"][0]["handler"], "archive");
+    assert_eq!(stack.list("/v1/events").await?.len(), 1);
+    stack.finish().await
+}
+
+/// T14: one id, a thousand requests at the same moment.
+async fn a_thousand_copies_at_once_have_one_effect(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let (client, url) = (client(), stack.url("stripe"));
+    let payment = sender::payment("evt_storm", "pi_storm");
+    let answers = join_all((0..1_000).map(|_| send(&client, &url, &payment))).await;
+    let mut accepted = 0;
+    for answer in answers {
+        let answer = answer?;
+        accepted += usize::from(answer.outcome() == "accepted");
+        // A copy that waited in vain for the first one's outcome is told to come again; none is told a lie.
+        let honest = ["accepted", "duplicate", "in_progress"].contains(&answer.outcome());
+        ensure!(honest && (answer.status == 200 || answer.status == 409), "{answer:?}");
+    }
+    assert_eq!(accepted, 1);
+    stack.until_number("SELECT COUNT(*) FROM payments", 1, SOON).await?;
+    stack.until_status("evt_storm", "applied").await?;
+    assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, 1);
+    stack.finish().await
+}
+
+async fn the_same_id_with_another_body_is_never_dropped(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &format!("{SOURCES}{PAYMENTS}")).await?;
+    for (payment, outcome) in [("pi_1", "accepted"), ("pi_2", "accepted"), ("pi_2", "duplicate"), ("pi_1", "duplicate")] {
+        let answer = send(&client(), &stack.url("stripe"), &sender::payment("evt_1", payment)).await?;
+        // The other body is another event, and its own twin is a duplicate.
+        assert_eq!((answer.status, answer.outcome()), (200, outcome), "{payment}: {answer:?}");
+    }
+    stack.until_number("SELECT COUNT(*) FROM payments", 2, SOON).await?;
+    stack.finish().await
+}
+
+async fn every_byte_of_body_and_headers_reaches_the_handler(backend: Backend) -> Result<()> {
+    let target = Target::start().await?;
+    let stack = Stack::start(backend, &format!("{SOURCES}{}", forward("out", "github:**", &target))).await?;
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let bodies: Vec<Vec<u8>> =
+        vec![every_byte, b" {\"a\" :1.0, \"b\":\"\\u00e9\"}\r\n".to_vec(), vec![b'x'; 3 << 20], Vec::new()];
+    for (number, body) in bodies.iter().enumerate() {
+        let mut request = sender::github(&format!("bytes-{number}"), "push", body.clone());
+        request.headers.insert("x-custom", http::HeaderValue::from_bytes(b"caf\xe9")?);
+        request.headers.append("x-twice", "one".parse()?);
+        request.headers.append("x-twice", "two".parse()?);
+        request.headers.insert("cookie", "session=secret".parse()?);
+        assert_eq!(send(&client(), &stack.url("github"), &request).await?.outcome(), "accepted");
+        stack.until_status(&format!("bytes-{number}"), "applied").await?;
+    }
+    let calls = target.calls();
+    assert_eq!(calls.len(), bodies.len());
+    for (call, body) in calls.iter().map(|call| (call, number(call))).map(|(call, number)| (call, &bodies[number])) {
+        assert_eq!(call.body, body[..], "the body is the one that was sent");
+        assert_eq!(call.headers["x-custom"].as_bytes(), b"caf\xe9");
+        assert_eq!(call.headers.get_all("x-twice").iter().count(), 2);
+        assert!(!call.headers.contains_key("cookie"), "credentials of the hop stay behind");
+        assert_eq!(call.header("content-type"), "application/json");
+    }
+    stack.finish().await
+}
+
+fn number(call: &tidegate_tests::target::Call) -> usize {
+    call.header("tidegate-event-id").trim_start_matches("bytes-").parse().expect("the id ends with a number")
+}
+
+async fn a_slow_handler_does_not_hold_up_another(backend: Backend) -> Result<()> {
+    let (well, ill) = (Target::start().await?, Target::start().await?);
+    ill.answer(500);
+    let handlers = format!("{}{}", forward("well", "**", &well), forward("ill", "**", &ill));
+    let stack = Stack::start(backend, &format!("{SOURCES}{handlers}")).await?;
+    let requests = (0..100).map(|number| sender::github(&format!("d-{number}"), "push", "{}")).collect();
+    let report = sender::send_until_accepted(stack.urls("github"), requests, 16).await;
+    assert_eq!(report.given_up, 0, "{report:?}");
+    tidegate_tests::eventually::eventually("the well one has all", SOON, || async {
+        let have = well.delivered().len();
+        if have == 100 { Ok(()) } else { Err(have.to_string()) }
+    })
+    .await?;
+    assert!(well.delivered().values().all(|&times| times == 1));
+    let row = stack.until_status("d-0", "retrying").await?;
+    assert_eq!(row["handlers"].as_array().map(Vec::len), Some(2));
+    stack.finish().await
+}
+
+async fn an_event_that_no_handler_wants_is_kept(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let answer = send(&client(), &stack.url("github"), &sender::github("unwanted", "push", "{\"a\":1}")).await?;
+    assert_eq!(answer.outcome(), "accepted");
+    let row = stack.until_status("unwanted", "accepted").await?;
+    assert_eq!(row["handlers"].as_array().map(Vec::len), Some(0));
+    assert_eq!(row["body"], "{\"a\":1}", "it can be looked at");
+    stack.finish().await
+}
+
+async fn one_request_id_leads_from_the_answer_to_the_event(backend: Backend) -> Result<()> {
+    let target = Target::start().await?;
+    let stack = Stack::start(backend, &format!("{SOURCES}{}", forward("out", "**", &target))).await?;
+    let mut request = sender::generic("id-1", "order.paid", "{}");
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request.headers.insert("traceparent", trace.parse()?);
+    let answer = send(&client(), &stack.url("demo"), &request).await?;
+    let id = answer.body["request_id"].as_str().unwrap_or_default();
+    assert_eq!(answer.headers["x-request-id"], id);
+    let row = stack.until_status("id-1", "applied").await?;
+    assert_eq!(row["request_id"], id);
+    let call = &target.calls()[0];
+    assert_eq!((call.header("x-request-id"), call.header("traceparent")), (id, trace));
+    stack.finish().await
+}
+
+async fn a_request_finishes_although_the_worker_and_the_door_are_told_to_stop(backend: Backend) -> Result<()> {
+    let mut stack = Stack::start(backend, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let requests: Vec<_> = (0..200).map(|n| sender::payment(&format!("evt_{n}"), &format!("pi_{n}"))).collect();
+    let sending = tokio::spawn(sender::send_until_accepted(stack.urls("stripe"), requests, 8));
+    tidegate_tests::eventually::eventually("some are applied", SOON, || async {
+        let applied = stack.number("SELECT COUNT(*) FROM payments").await.map_err(|error| error.to_string())?;
+        if applied > 20 { Ok(()) } else { Err(applied.to_string()) }
+    })
+    .await?;
+    let (listen, admin) = (stack.ingests[0].listen, stack.ingests[0].admin);
+    let ended = stack.ingests[0].terminate().await?;
+    assert!(ended.success(), "{ended}: {}", stack.ingests[0].log_text());
+    stack.restart_ingest_at(0, listen, admin).await?;
+    let report = sending.await?;
+    assert_eq!(report.given_up, 0, "{report:?}");
+    assert!(!report.answers.keys().any(|answer| answer.starts_with('5')), "no request was refused: {report:?}");
+    stack.until_number("SELECT COUNT(*) FROM payments", 200, SOON).await?;
+    assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, 200);
+    assert_eq!(StatusCode::OK, reqwest::get(format!("http://{}/health", stack.ingests[0].listen)).await?.status());
+    stack.finish().await
+}

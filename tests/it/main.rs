@@ -1,0 +1,33 @@
+//! Tidegate's integration tests: the real programs on real servers, each claim on both backends.
+
+mod accepts;
+mod adapters_ledger;
+mod adapters_queue;
+mod conformance;
+mod crashes;
+mod handlers;
+mod operator;
+mod outages;
+mod promises;
+mod refuses;
+mod retries;
+mod tidy;
+
+/// Makes a test per backend of each function.
+macro_rules! on_both_backends {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(tidegate_tests::stack::Backend::Embedded).await
+            })*
+        }
+        mod distributed {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(tidegate_tests::stack::Backend::Distributed).await
+            })*
+        }
+    };
+}
+use on_both_backends;

@@ -1,0 +1,81 @@
+//! The real payloads in `fixtures/`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The folder with the fixtures.
+#[must_use]
+pub fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}
+
+/// A file of the fixtures, byte for byte.
+///
+/// # Errors
+/// If it is not there.
+pub fn read(path: &str) -> Result<Vec<u8>> {
+    let path = folder().join(path);
+    std::fs::read(&path).with_context(|| format!("fixture {}", path.display()))
+}
+
+/// Every example payload of GitHub's: the event's name and the body.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn github_examples() -> Result<Vec<(String, String)>> {
+    let mut examples = Vec::new();
+    for entry in std::fs::read_dir(folder().join("github"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let name = path.file_stem().context("a fixture has a name")?.to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path)?;
+        let bodies: Vec<&RawValue> = serde_json::from_str(&text)?;
+        examples.extend(bodies.into_iter().map(|body| (name.clone(), body.get().to_owned())));
+    }
+    examples.sort();
+    Ok(examples)
+}
+
+/// One signature vector; see `fixtures/README.md`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// Its name.
+    pub name: String,
+    /// Who made it.
+    pub provenance: String,
+    /// Which scheme it is for.
+    pub provider: String,
+    /// The source's secrets.
+    pub secrets: Vec<String>,
+    /// The request's headers.
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// The body as text.
+    pub body: Option<String>,
+    /// The body as base64, where it is not text.
+    pub body_base64: Option<String>,
+    /// When it is judged, in unix seconds.
+    pub now: i64,
+    /// `valid`, or the error's code.
+    pub expect: String,
+    /// What is special about it.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// `hmac.json`: the scheme.
+    #[serde(default)]
+    pub scheme: Option<Value>,
+}
+
+/// The vectors of a file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn vectors(file: &str) -> Result<Vec<Vector>> {
+    Ok(serde_json::from_slice(&read(&format!("vectors/{file}"))?)?)
+}

@@ -1,0 +1,77 @@
+//! The vendors' own SDKs, as judges of our signatures: a Node.js process that signs and verifies line by line.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// The SDKs, installed at the versions of `tests/sdk/package-lock.json`.
+#[derive(Debug)]
+pub struct Sdk {
+    _child: Child,
+    questions: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+/// The folder with the SDKs' list.
+#[must_use]
+pub fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sdk")
+}
+
+impl Sdk {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// If the SDKs are not installed: `cargo xtask test` does that.
+    pub async fn start() -> Result<Self> {
+        if !folder().join("node_modules").exists() {
+            bail!("the vendors' SDKs are not installed; run `npm ci` in tests/sdk, or `cargo xtask test`");
+        }
+        let mut command = Command::new("node");
+        command.arg("sign.mjs").current_dir(folder()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("node does not start; install Node.js 20 or newer")?;
+        let questions = child.stdin.take().context("standard input is piped")?;
+        let answers = BufReader::new(child.stdout.take().context("standard output is piped")?).lines();
+        Ok(Self { _child: child, questions, answers })
+    }
+
+    /// The headers that the SDK sends with this body.
+    ///
+    /// # Errors
+    /// If the SDK refuses.
+    pub async fn sign(&mut self, sdk: &str, secret: &str, body: &str, id: Option<&str>) -> Result<HeaderMap> {
+        let answer = self.ask(json!({ "sdk": sdk, "secret": secret, "body": body, "id": id })).await?;
+        let headers = answer["headers"].as_object().with_context(|| format!("{sdk} does not sign: {answer}"))?;
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let value = value.as_str().context("a header is text")?;
+            map.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+        }
+        Ok(map)
+    }
+
+    /// Says whether the SDK takes these headers for this body.
+    ///
+    /// # Errors
+    /// If the SDK cannot be asked.
+    pub async fn verify(&mut self, sdk: &str, secret: &str, headers: &HeaderMap, body: &str) -> Result<bool> {
+        let headers: serde_json::Map<String, Value> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into()))
+            .collect();
+        let question = json!({ "sdk": sdk, "verify": true, "secret": secret, "headers": headers, "body": body });
+        let answer = self.ask(question).await?;
+        answer["valid"].as_bool().with_context(|| format!("{sdk} does not judge: {answer}"))
+    }
+
+    async fn ask(&mut self, question: Value) -> Result<Value> {
+        self.questions.write_all(format!("{question}\n").as_bytes()).await?;
+        let line = self.answers.next_line().await?.context("the SDKs' process ended")?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}

@@ -1,0 +1,418 @@
+//! Tidegate as a user runs it, on one of the two backends, with a configuration of the test's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use reqwest::{Client, Method};
+use serde_json::Value;
+use tempfile::TempDir;
+use tidegate_shared::config::{Backend as Configured, Config};
+use tidegate_shared::queue::rabbitmq::delete_topology;
+use tokio_postgres::NoTls;
+
+use crate::eventually::eventually;
+use crate::program::Program;
+use crate::sender::{SECRET, client};
+use crate::servers::{Postgres, RabbitMq, Redis};
+
+/// How long anything may take that must happen soon: a debug build beside two servers on a busy machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Sources of most tests: one of each kind, with the tests' secret.
+pub const SOURCES: &str = r#"
+[[source]]
+name = "github"
+provider = "github"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
+name = "stripe"
+provider = "stripe"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
+name = "demo"
+provider = "generic"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+"#;
+
+/// Which of the two ways to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// One process on the embedded store.
+    Embedded,
+    /// Ingest and worker over RabbitMQ, Redis and PostgreSQL.
+    Distributed,
+}
+
+/// The three servers of the distributed way.
+#[derive(Debug)]
+pub struct Servers {
+    /// RabbitMQ.
+    pub rabbitmq: RabbitMq,
+    /// Redis.
+    pub redis: Redis,
+    /// PostgreSQL.
+    pub postgres: Postgres,
+}
+
+impl Servers {
+    /// Servers that other tests use too.
+    ///
+    /// # Errors
+    /// If one cannot be had; the error says what to install.
+    pub async fn shared() -> Result<Arc<Self>> {
+        let (rabbitmq, redis, postgres) =
+            tokio::try_join!(RabbitMq::shared_or_own(), Redis::shared_or_own(), Postgres::shared_or_own())?;
+        Ok(Arc::new(Self { rabbitmq, redis, postgres }))
+    }
+
+    /// Servers that this test may kill.
+    ///
+    /// # Errors
+    /// If one cannot be had; the error says what to install.
+    pub async fn own() -> Result<Arc<Self>> {
+        let (rabbitmq, redis, postgres) = tokio::try_join!(RabbitMq::own(), Redis::own(), Postgres::own())?;
+        Ok(Arc::new(Self { rabbitmq, redis, postgres }))
+    }
+}
+
+/// Where a stack keeps its data.
+#[derive(Debug)]
+enum Store {
+    Embedded,
+    Distributed { servers: Arc<Servers>, namespace: String },
+}
+
+/// A running Tidegate.
+#[derive(Debug)]
+pub struct Stack {
+    store: Store,
+    folder: TempDir,
+    http: Client,
+    /// `tidegate-ingest`, or `tidegate dev` where everything is one process.
+    pub ingests: Vec<Program>,
+    /// `tidegate-worker`; none where everything is one process.
+    pub workers: Vec<Program>,
+}
+
+impl Stack {
+    /// Starts one ingest and one worker, or one process with both, and waits until they are ready.
+    ///
+    /// `config` has the sources, the handlers and whatever else the test wants.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn start(backend: Backend, config: &str) -> Result<Self> {
+        let servers = match backend {
+            Backend::Embedded => None,
+            Backend::Distributed => Some(Servers::shared().await?),
+        };
+        let mut stack = Self::prepare(servers, config)?;
+        stack.start_ingest().await?;
+        stack.start_worker().await?;
+        stack.until_ready().await?;
+        Ok(stack)
+    }
+
+    /// Starts on servers of the test's own.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn start_on(servers: Arc<Servers>, config: &str) -> Result<Self> {
+        let mut stack = Self::prepare(Some(servers), config)?;
+        stack.start_ingest().await?;
+        stack.start_worker().await?;
+        stack.until_ready().await?;
+        Ok(stack)
+    }
+
+    /// Writes the configuration and starts nothing.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn prepare(servers: Option<Arc<Servers>>, config: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (store, backend) = match servers {
+            None => {
+                let path = folder.path().join("data");
+                (Store::Embedded, format!("kind = \"embedded\"\npath = {path:?}\n"))
+            }
+            Some(servers) => {
+                let namespace = format!("test-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+                let urls = format!(
+                    "rabbitmq = {:?}\nredis = {:?}\npostgres = {:?}\nnamespace = {namespace:?}\n",
+                    servers.rabbitmq.url(),
+                    servers.redis.url(),
+                    servers.postgres.url(),
+                );
+                (Store::Distributed { servers, namespace }, format!("kind = \"distributed\"\n{urls}"))
+            }
+        };
+        std::fs::write(folder.path().join("tidegate.toml"), format!("{config}\n[backend]\n{backend}"))?;
+        Ok(Self { store, folder, http: client(), ingests: Vec::new(), workers: Vec::new() })
+    }
+
+    /// Starts one more ingest (or the one process).
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_ingest(&mut self) -> Result<()> {
+        let program = self.ingest_at("127.0.0.1:0", "127.0.0.1:0").await?;
+        self.ingests.push(program);
+        Ok(())
+    }
+
+    /// Starts one more worker, where workers are processes of their own.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_worker(&mut self) -> Result<()> {
+        if let Store::Distributed { .. } = self.store {
+            let arguments = self.arguments(&["--admin", "127.0.0.1:0"]);
+            self.workers.push(Program::start("tidegate-worker", &arguments).await?);
+        }
+        Ok(())
+    }
+
+    /// Kills an ingest (or the one process) with -9 and starts it again at the same address.
+    ///
+    /// # Errors
+    /// If it does not start again.
+    pub async fn crash_ingest(&mut self, number: usize) -> Result<()> {
+        let (listen, admin) = (self.ingests[number].listen, self.ingests[number].admin);
+        self.ingests[number].kill().await?;
+        self.ingests[number] = self.ingest_at(&listen.to_string(), &admin.to_string()).await?;
+        Ok(())
+    }
+
+    /// Starts an ingest again that has stopped, at the same address.
+    ///
+    /// # Errors
+    /// If it does not start again.
+    pub async fn restart_ingest_at(&mut self, number: usize, listen: SocketAddr, admin: SocketAddr) -> Result<()> {
+        self.ingests[number] = self.ingest_at(&listen.to_string(), &admin.to_string()).await?;
+        Ok(())
+    }
+
+    /// Kills a worker with -9 and starts it again.
+    ///
+    /// # Errors
+    /// If it does not start again.
+    pub async fn crash_worker(&mut self, number: usize) -> Result<()> {
+        self.workers[number].kill().await?;
+        let arguments = self.arguments(&["--admin", "127.0.0.1:0"]);
+        self.workers[number] = Program::start("tidegate-worker", &arguments).await?;
+        Ok(())
+    }
+
+    async fn ingest_at(&self, listen: &str, admin: &str) -> Result<Program> {
+        let at = ["--listen", listen, "--admin", admin];
+        match self.store {
+            Store::Embedded => Program::start("tidegate", &[vec!["dev".to_owned()], self.arguments(&at)].concat()).await,
+            Store::Distributed { .. } => Program::start("tidegate-ingest", &self.arguments(&at)).await,
+        }
+    }
+
+    fn arguments(&self, more: &[&str]) -> Vec<String> {
+        let config = self.config_path();
+        ["--config", &config].iter().chain(more).map(|&argument| argument.to_owned()).collect()
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> String {
+        self.folder.path().join("tidegate.toml").display().to_string()
+    }
+
+    /// Waits until every process can do its work.
+    ///
+    /// # Errors
+    /// If one cannot.
+    pub async fn until_ready(&self) -> Result<()> {
+        for program in self.ingests.iter().chain(&self.workers) {
+            self.until_ready_at(&format!("http://{}/ready", program.admin)).await?;
+        }
+        Ok(())
+    }
+
+    async fn until_ready_at(&self, url: &str) -> Result<()> {
+        eventually(&format!("{url} is ready"), SOON, || async {
+            let answer = self.http.get(url).send().await.map_err(|error| error.to_string())?;
+            let status = answer.status();
+            if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        })
+        .await
+    }
+
+    /// Where to send a source's events, at the first ingest.
+    #[must_use]
+    pub fn url(&self, source: &str) -> String {
+        format!("http://{}/webhooks/{source}", self.ingests[0].listen)
+    }
+
+    /// Where to send a source's events, at every ingest.
+    #[must_use]
+    pub fn urls(&self, source: &str) -> Vec<String> {
+        self.ingests.iter().map(|ingest| format!("http://{}/webhooks/{source}", ingest.listen)).collect()
+    }
+
+    /// The admin API's URL.
+    #[must_use]
+    pub fn admin(&self) -> String {
+        format!("http://{}", self.workers.first().unwrap_or(&self.ingests[0]).admin)
+    }
+
+    /// Asks the admin API.
+    ///
+    /// # Errors
+    /// If it does not answer 2xx.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let request = self.http.request(method, format!("{}{path}", self.admin()));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{path} answered {status}: {text}");
+        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    /// Every row of a list of the admin API.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn list(&self, path: &str) -> Result<Vec<Value>> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let join = if path.contains('?') { '&' } else { '?' };
+            let page = self.ask(Method::GET, &format!("{path}{join}limit=1000{cursor}"), None).await?;
+            rows.extend(page["items"].as_array().cloned().unwrap_or_default());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// Waits until the event has this status, and gives its row.
+    ///
+    /// # Errors
+    /// If it does not get it.
+    pub async fn until_status(&self, event_id: &str, status: &str) -> Result<Value> {
+        eventually(&format!("{event_id} is {status}"), SOON, || async {
+            let path = format!("/v1/events/{event_id}");
+            let found = self.ask(Method::GET, &path, None).await.map_err(|error| error.to_string())?;
+            let row = found["items"][0].clone();
+            if row["status"] == status { Ok(row) } else { Err(row.to_string()) }
+        })
+        .await
+    }
+
+    /// Waits until there are so many dead letters, and gives them.
+    ///
+    /// # Errors
+    /// If there are not.
+    pub async fn until_dead(&self, count: usize) -> Result<Vec<Value>> {
+        eventually(&format!("{count} dead letters"), SOON, || async {
+            let dead = self.list("/v1/dead-letters").await.map_err(|error| error.to_string())?;
+            if dead.len() == count { Ok(dead) } else { Err(format!("{} of {count}", dead.len())) }
+        })
+        .await
+    }
+
+    /// The one number that a query of the ledger answers with; 0 where its table is not there yet.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    pub async fn number(&self, sql: &str) -> Result<i64> {
+        match &self.store {
+            Store::Embedded => Ok(self.open_store()?.query_row(sql, [], |row| row.get(0))?),
+            Store::Distributed { servers, namespace } => {
+                let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
+                let connection = tokio::spawn(connection);
+                client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
+                let row = client.query_one(sql, &[]).await?;
+                drop(client);
+                connection.await??;
+                Ok(row.get(0))
+            }
+        }
+    }
+
+    /// The one text that a query of the embedded store answers with.
+    ///
+    /// # Errors
+    /// If the backend is not embedded, or the store cannot be read.
+    pub fn text(&self, sql: &str) -> Result<String> {
+        ensure!(matches!(self.store, Store::Embedded), "only the embedded store is a file");
+        Ok(self.open_store()?.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    fn open_store(&self) -> Result<rusqlite::Connection> {
+        let path = self.folder.path().join("data/tidegate.db");
+        let store = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        store.busy_timeout(Duration::from_secs(5))?;
+        Ok(store)
+    }
+
+    /// Waits until a query of the ledger answers with `expected`.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn until_number(&self, sql: &str, expected: i64, within: Duration) -> Result<()> {
+        eventually(&format!("{sql} is {expected}"), within, || async {
+            match self.number(sql).await {
+                Ok(number) if number == expected => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+    }
+
+    /// The text of a process's metrics.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn metrics(&self, program: &Program) -> Result<String> {
+        let answer = self.http.get(format!("http://{}/metrics", program.admin)).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Stops every process gracefully, and makes sure that nothing was left behind or complained about.
+    ///
+    /// # Errors
+    /// If a process did not finish its work, logged an error, or dropped a delivery.
+    pub async fn finish(mut self) -> Result<()> {
+        let mut programs: Vec<Program> = self.ingests.drain(..).chain(self.workers.drain(..)).collect();
+        for program in &mut programs {
+            let metrics = self.metrics(program).await?;
+            ensure!(!metrics.contains("tidegate_tickets_dropped_total"), "a delivery was dropped unsettled: {metrics}");
+            let ended = program.terminate().await?;
+            ensure!(ended.success(), "it ended with {ended}: {}", program.log_text());
+            let errors = program.logged("ERROR");
+            ensure!(errors.is_empty(), "it complained: {errors:#?}");
+            ensure!(!program.log_text().contains(SECRET), "a secret stands in the log");
+        }
+        self.clean_up().await
+    }
+
+    /// Deletes what the stack made on shared servers.
+    ///
+    /// # Errors
+    /// If a server does not answer.
+    pub async fn clean_up(&self) -> Result<()> {
+        let Store::Distributed { servers, namespace } = &self.store else { return Ok(()) };
+        let text = std::fs::read_to_string(self.config_path())?;
+        let config = Config::parse("tidegate.toml", &text, &|_| None)?;
+        let Configured::Distributed(configured) = &config.backend else { bail!("the stack is distributed") };
+        delete_topology(&configured.rabbitmq, &config.topology()).await?;
+        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
+        let connection = tokio::spawn(connection);
+        client.batch_execute(&format!("DROP SCHEMA IF EXISTS {namespace:?} CASCADE")).await?;
+        drop(client);
+        Ok(connection.await??)
+    }
+}

@@ -1,0 +1,25 @@
+//! `cargo xtask lint`: what a machine can say about the text of the code.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{cargo, run};
+
+pub(crate) fn lint() -> Result<()> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    run(cargo().args(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    if installed("deny") {
+        run(cargo().args(["deny", "check"]))?;
+    } else {
+        println!("cargo-deny is not installed: licences and advisories are not checked (cargo install cargo-deny)");
+    }
+    Ok(())
+}
+
+/// Says whether cargo has this subcommand.
+pub(crate) fn installed(subcommand: &str) -> bool {
+    let asked: &mut Command = &mut cargo();
+    asked.args([subcommand, "--version"]).output().is_ok_and(|output| output.status.success())
+}
