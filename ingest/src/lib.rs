@@ -9,6 +9,7 @@
 //! inbox drops twins), that an event which was not answered 2xx is absent, or that order is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -30,6 +31,10 @@ pub mod router;
 pub mod verify;
 
 use receive::Door;
+
+/// A door that has just started takes connections once it can accept their events, or after this long, to say 503:
+/// until then they wait in the system's queue. Providers try again after minutes, if at all.
+const OPEN_ANYWAY: Duration = Duration::from_secs(3);
 
 /// What the door stands on.
 #[derive(Debug)]
@@ -84,5 +89,9 @@ pub fn start(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks)
         let router = admin::router(Arc::clone(&door), bearer, metrics);
         tasks.spawn("admin listener", serve(listener, router, limits, tasks.clone()));
     }
-    tasks.spawn("door", serve(listeners.door, router::router(door), limits, tasks.clone()));
+    let tasks_of_door = tasks.clone();
+    tasks.spawn("door", async move {
+        door.until_ready(OPEN_ANYWAY).await;
+        serve(listeners.door, router::router(door), limits, tasks_of_door).await;
+    });
 }

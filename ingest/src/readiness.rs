@@ -1,5 +1,7 @@
 //! Readiness: whether the door can accept durably now, and what each component's state is.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tidegate_shared::config::OnUnavailable;
 use tidegate_shared::health::{Health, HealthCell};
@@ -40,6 +42,15 @@ impl Door {
         !self.tasks.shutdown().is_cancelled()
             && self.parts.publisher.health().get().is_up()
             && (claims_up || !claims_needed)
+    }
+
+    /// Waits until the queue is up, at most `patience`.
+    pub(crate) async fn until_ready(&self, patience: Duration) {
+        let mut health = self.parts.publisher.health().watch();
+        let up = tokio::time::timeout(patience, health.wait_for(Health::is_up)).await.is_ok();
+        if !up {
+            tracing::warn!("the queue is not up yet; events are refused until it is");
+        }
     }
 
     /// The state of every component.

@@ -269,12 +269,4 @@ impl Queue {
             Self::RabbitMq(queue) => queue.health(),
         }
     }
-
-    /// Closes connections after everything was settled.
-    pub async fn close(&self) {
-        match self {
-            Self::Embedded(_) => {}
-            Self::RabbitMq(queue) => queue.close().await,
-        }
-    }
 }

@@ -20,7 +20,7 @@ const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 async fn what_forward_signs_is_taken_by_the_standard_webhooks_sdk(backend: Backend) -> Result<()> {
     let target = Target::start().await?;
     let handler = format!(
-        "[[handler]]\nname = \"out\"\non = [\"**\"]\nrun = \"forward\"\nurl = {:?}\nsecret = {KEY:?}\n",
+        "[[handler]]\nname = \"out\"\non = [\"**\"]\nrun = \"forward\"\nurl = {:?}\nsecret = {KEY:?}\nretry = [\"1s\"]\n",
         target.url()
     );
     let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
@@ -42,7 +42,7 @@ async fn what_forward_signs_is_taken_by_the_standard_webhooks_sdk(backend: Backe
 }
 
 async fn payments_keep_every_payment_and_add_each_success_once(backend: Backend) -> Result<()> {
-    let handler = "[[handler]]\nname = \"payments\"\non = [\"stripe:payment_intent.*\"]\nrun = \"payments\"\n";
+    let handler = "[[handler]]\nname = \"payments\"\non = [\"stripe:payment_intent.*\"]\nrun = \"payments\"\nretry = [\"1s\"]\n";
     let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
     let mut ids = Vec::new();
     for name in ["payment_intent.created", "payment_intent.succeeded", "payment_intent.payment_failed", "charge.refunded"] {
@@ -62,7 +62,7 @@ async fn payments_keep_every_payment_and_add_each_success_once(backend: Backend)
 }
 
 async fn archive_keeps_headers_and_body(backend: Backend) -> Result<()> {
-    let handler = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\n";
+    let handler = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
     let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
     send(&client(), &stack.url("demo"), &sender::generic("id-1", "order.paid", "{\"a\": 1}")).await?;
     let event = stack.until_status("id-1", "applied").await?;

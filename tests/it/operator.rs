@@ -75,7 +75,7 @@ async fn an_operator_sends_looks_and_replays(backend: Backend) -> Result<()> {
     let target = Target::start().await?;
     target.answer(422);
     let handler =
-        format!("[[handler]]\nname = \"out\"\non = [\"**\"]\nrun = \"forward\"\nurl = {:?}\n", target.url());
+        format!("[[handler]]\nname = \"out\"\non = [\"**\"]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\"]\n", target.url());
     let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
     let (config, admin) = (stack.config_path(), stack.admin());
     let url = stack.url("demo");

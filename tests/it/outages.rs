@@ -27,6 +27,8 @@ async fn no_2xx_while_rabbitmq_is_down_and_all_is_well_when_it_is_back() -> Resu
     let servers = Servers::own().await?;
     let stack = Stack::start_on(servers.clone(), &format!("{SOURCES}{PAYMENTS}")).await?;
     assert_eq!(pay(&stack, "before").await?.outcome(), "accepted");
+    // Brokers before the fix of rabbitmq/ra#443 forget a queue that is younger than a second when they are killed.
+    servers.rabbitmq.write_down_queues().await?;
     servers.rabbitmq.kill().await?;
     for number in 0..5 {
         let asked = Instant::now();
@@ -102,7 +104,7 @@ async fn workers_pause_while_postgres_is_down_and_count_no_attempt() -> Result<(
     let servers = Servers::own().await?;
     let target = Target::start().await?;
     let forward =
-        format!("[[handler]]\nname = \"out\"\non = [\"stripe:**\"]\nrun = \"forward\"\nurl = {:?}\n", target.url());
+        format!("[[handler]]\nname = \"out\"\non = [\"stripe:**\"]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\"]\n", target.url());
     let stack = Stack::start_on(servers.clone(), &format!("{SOURCES}{PAYMENTS}{forward}")).await?;
     servers.postgres.kill().await?;
     for number in 0..100 {

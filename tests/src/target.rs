@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -73,7 +73,7 @@ impl Target {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { calls: Mutex::default(), answer: Mutex::new(200.into()) });
-        let router = Router::new().fallback(record).with_state(Arc::clone(&shared));
+        let router = Router::new().fallback(record).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("the endpoint serves");
         });

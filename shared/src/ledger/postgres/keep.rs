@@ -16,7 +16,7 @@ pub(super) async fn record_attempt(session: &Session, attempt: &FailedAttempt) -
 }
 
 pub(super) async fn log_unrouted(session: &Session, event: &Event) -> Result<(), Failed> {
-    run_all(session, &requests(session, &[keep::event(event, "", None)]).await?).await
+    run_all(session, &requests(session, &[keep::event(event, "", Some(keep::content(event)))]).await?).await
 }
 
 /// Keeps a dead letter unless the inbox says that its event was applied or discarded.

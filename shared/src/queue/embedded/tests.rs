@@ -158,6 +158,7 @@ async fn what_kills_the_process_again_and_again_reaches_the_backstop() {
         // As after kill -9: nothing settles it, nothing gives it back.
         std::mem::forget(delivery.ticket);
         tasks.shutdown().cancel();
+        assert_eq!(tasks.finish(Duration::from_secs(10)).await, 0, "the pump of the dead process ends");
         let store = queue.store.clone();
         drop(queue);
         queue = EmbeddedQueue::open(store, topology(), &Tasks::new()).await.expect("the queue opens");

@@ -32,8 +32,8 @@ pub struct RabbitMqPublisher {
 impl RabbitMqPublisher {
     /// Starts connecting, and returns at once.
     ///
-    /// The connection outlives the shutdown of `tasks` until the last clone is gone or [`Self::close`] is called, so
-    /// that requests under way can still be published.
+    /// The connection ends with the shutdown of `tasks`, which must come after that of the work that publishes, or with
+    /// the last clone, or with [`Self::close`].
     #[must_use]
     pub fn start(settings: &RabbitMqSettings, topology: &Topology, tasks: &Tasks) -> Self {
         let health = HealthCell::starting("rabbitmq");
@@ -51,7 +51,7 @@ impl RabbitMqPublisher {
     ) -> Self {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let state = vital.watch();
-        let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+        let (closing, closed) = (tasks.shutdown().child_token(), CancellationToken::new());
         let supervisor = Supervisor::new(settings, topology, "publish", vital);
         let task = Publishing::new(requests, supervisor, closing.clone());
         let (shutdown, ended) = (tasks.shutdown().clone(), closed.clone());

@@ -67,8 +67,8 @@ impl std::fmt::Debug for Shared {
 impl RabbitMqQueue {
     /// Starts connecting, and returns at once.
     ///
-    /// The connections outlive the shutdown of `tasks` until everything taken from here is gone or [`Self::close`] is
-    /// called, so that deliveries under way can still be settled.
+    /// The connections end with the shutdown of `tasks`, which must come after that of the work that settles, or with
+    /// the last thing taken from here, or with [`Self::close`].
     #[must_use]
     pub fn start(settings: &RabbitMqSettings, topology: &Topology, tasks: &Tasks) -> Self {
         let health = HealthCell::starting("rabbitmq");
@@ -76,7 +76,7 @@ impl RabbitMqQueue {
         let publisher = RabbitMqPublisher::start_as_part(settings, topology, tasks, health.clone(), publish);
         let (link_sender, links) = watch::channel(None);
         let (given_back, dropped) = mpsc::channel(GIVEN_BACK_MAX);
-        let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+        let (closing, closed) = (tasks.shutdown().child_token(), CancellationToken::new());
         let supervisor = Supervisor::new(settings, topology, "consume", consume);
         let objects = supervisor.objects();
         let task = Task { supervisor, links: link_sender, dropped, closing: closing.clone() };

@@ -11,7 +11,7 @@ fn presets() -> impl Strategy<Value = &'static str> {
 
 /// A JSON body with an id, so that every preset finds one, and free text.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
-    any::<String>().prop_map(|text| format!(r#"{{"id":"evt_1","text":{text:?}}}"#).into_bytes())
+    any::<String>().prop_map(|text| serde_json::json!({ "id": "evt_1", "text": text }).to_string().into_bytes())
 }
 
 proptest! {
