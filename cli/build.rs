@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+#[expect(clippy::disallowed_methods, reason = "a build script is told its folder by the environment")]
 fn main() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
     let mut list = String::from("&[\n");

@@ -126,7 +126,7 @@ pub(crate) fn text(row: &Value, field: &str) -> String {
     match &row[field] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
     }
 }
 

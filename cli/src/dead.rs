@@ -13,6 +13,7 @@ use tidegate_shared::process;
 
 use crate::admin::{Admin, At, text, time};
 use crate::events::escaped;
+use crate::out::say;
 use crate::table::Table;
 
 /// Dead letters of one request.
@@ -128,11 +129,11 @@ async fn list(admin: &Admin, filter: &Filter, limit: u32, json: bool) -> anyhow:
     let mut rows = Vec::new();
     admin.list("/v1/dead-letters", &filter.pairs(), limit, |row| rows.push(row)).await?;
     if json {
-        rows.iter().for_each(|row| println!("{row}"));
+        rows.iter().for_each(|row| say!("{row}"));
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        println!("no dead letters");
+        say!("no dead letters");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new(&["ID", "DEAD SINCE", "HANDLER", "SOURCE", "EVENT ID", "ATTEMPTS", "REASON"]);
@@ -141,29 +142,29 @@ async fn list(admin: &Admin, filter: &Filter, limit: u32, json: bool) -> anyhow:
         let reason: String = text(row, "reason").chars().take(60).collect();
         table.row([vec![text(row, "id"), time(row, "dead_at")], before.to_vec(), vec![reason]].concat());
     }
-    println!("{table}");
+    say!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
 async fn show(admin: &Admin, id: &str, json: bool) -> anyhow::Result<ExitCode> {
     let letter = admin.ask(Method::GET, &format!("/v1/dead-letters/{}", escaped(id)), |request| request).await?;
     if json {
-        println!("{letter}");
+        say!("{letter}");
         return Ok(ExitCode::SUCCESS);
     }
     for field in ["id", "handler", "source", "event_id", "event_type", "dead_at", "attempts", "reason"] {
-        println!("{field:<12} {}", printable(&text(&letter, field)));
+        say!("{field:<12} {}", printable(&text(&letter, field)));
     }
-    println!("\nattempts");
+    say!("\nattempts");
     for attempt in letter["failed_attempts"].as_array().into_iter().flatten() {
         let error = printable(&text(attempt, "error"));
-        println!("  {:>3}  {}  {error}", text(attempt, "attempt"), time(attempt, "at"));
+        say!("  {:>3}  {}  {error}", text(attempt, "attempt"), time(attempt, "at"));
     }
-    println!("\nheaders");
+    say!("\nheaders");
     for header in letter["headers"].as_array().into_iter().flatten() {
-        println!("  {}: {}", printable(header[0].as_str().unwrap_or("")), printable(header[1].as_str().unwrap_or("")));
+        say!("  {}: {}", printable(header[0].as_str().unwrap_or("")), printable(header[1].as_str().unwrap_or("")));
     }
-    println!("\nbody\n{}", printable(&text(&letter, "body")));
+    say!("\nbody\n{}", printable(&text(&letter, "body")));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -172,11 +173,11 @@ async fn replay(admin: &Admin, change: &Change) -> anyhow::Result<ExitCode> {
     let path = "/v1/dead-letters/replay";
     let Some(total) = agree(admin, change, &selection, path, "replay").await? else { return Ok(ExitCode::SUCCESS) };
     let chunk = change.rate.unwrap_or(CHUNK).clamp(1, CHUNK);
-    let bar = ProgressBar::new(total).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec}, {eta} left")?);
-    let mut every = tokio::time::interval(Duration::from_secs_f64(f64_of(chunk) / f64_of(change.rate.unwrap_or(u64::MAX))));
+    let bar =
+        ProgressBar::new(total).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec}, {eta} left")?);
+    let pause = change.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64_of(chunk) / f64_of(rate)));
     let mut replayed = 0;
     loop {
-        every.tick().await;
         let mut part = selection.clone();
         part["limit"] = json!(chunk);
         let answer = admin.ask(Method::POST, path, |request| request.json(&part)).await?;
@@ -187,12 +188,13 @@ async fn replay(admin: &Admin, change: &Change) -> anyhow::Result<ExitCode> {
         if now == 0 || answer["remaining"].as_u64() == Some(0) {
             break;
         }
+        tokio::time::sleep(pause).await;
     }
     bar.finish_and_clear();
     if change.json {
-        println!("{}", json!({ "matched": total, "replayed": replayed }));
+        say!("{}", json!({ "matched": total, "replayed": replayed }));
     } else {
-        println!("replayed {replayed} of {total}; see `tidegate dead list` for those that die again");
+        say!("replayed {replayed} of {total}; see `tidegate dead list` for those that die again");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -205,9 +207,9 @@ async fn discard(admin: &Admin, change: &Change) -> anyhow::Result<ExitCode> {
     }
     let answer = admin.ask(Method::POST, path, |request| request.json(&selection)).await?;
     if change.json {
-        println!("{answer}");
+        say!("{answer}");
     } else {
-        println!("discarded {}", answer["discarded"]);
+        say!("discarded {}", answer["discarded"]);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -226,7 +228,7 @@ async fn agree(
     let matched = plan["matched"].as_u64().unwrap_or(0);
     if change.json {
         if change.dry_run || matched == 0 {
-            println!("{plan}");
+            say!("{plan}");
         }
     } else {
         show_plan(&plan, matched, verb);
@@ -235,7 +237,7 @@ async fn agree(
         return Ok(None);
     }
     if !change.yes && !confirmed(verb, matched)? {
-        println!("nothing was done");
+        say!("nothing was done");
         return Ok(None);
     }
     Ok(Some(matched))
@@ -243,14 +245,14 @@ async fn agree(
 
 fn show_plan(plan: &Value, matched: u64, verb: &str) {
     if matched == 0 {
-        println!("no dead letter to {verb}");
+        say!("no dead letter to {verb}");
         return;
     }
     let mut table = Table::new(&["HANDLER", "SOURCE", "DEAD LETTERS"]);
     for count in plan["by_handler"].as_array().into_iter().flatten() {
         table.row(["handler", "source", "count"].map(|field| text(count, field)).to_vec());
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 fn confirmed(verb: &str, count: u64) -> anyhow::Result<bool> {

@@ -17,6 +17,8 @@ use tidegate_shared::store::Store;
 use tidegate_shared::telemetry;
 use tidegate_worker as worker;
 
+use crate::out::say;
+
 /// Where events are kept if nothing else is said.
 const DATA: &str = "./tidegate-data";
 /// On the terminal of somebody who is trying it out every event is worth a line.
@@ -79,11 +81,9 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (at, admin_at) = (door.local_addr()?, admin.local_addr()?);
     let store = Store::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
-    let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics()), http: None };
-    let parts = worker::Parts {
-        queue: Queue::Embedded(queue.clone()),
-        ledger: Ledger::Embedded(EmbeddedLedger::new(store)),
-    };
+    let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http: None };
+    let parts =
+        worker::Parts { queue: Queue::Embedded(queue.clone()), ledger: Ledger::Embedded(EmbeddedLedger::new(store)) };
     worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);
@@ -93,18 +93,19 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn greet(config: &Config, at: SocketAddr, admin: SocketAddr, built_in: bool) {
-    println!("Tidegate receives on");
+    say!("Tidegate receives on");
+    let base = config.ingest.public_url.as_ref().map_or_else(|| format!("http://{at}"), ToString::to_string);
     for source in config.sources.values() {
-        println!("  http://{at}/webhooks/{:<12} {}", source.name, source.provider);
+        say!("  {}/webhooks/{:<12} {}", base.trim_end_matches('/'), source.name, source.provider);
     }
-    println!("admin API on http://{admin}");
+    say!("admin API on http://{admin}");
     if built_in {
         let usual = Config::development();
         let url = if at == usual.ingest.listen { String::new() } else { format!(" --url http://{at}") };
         let look = if admin == usual.admin.listen { String::new() } else { format!(" --admin http://{admin}") };
-        println!("\nTry, in another terminal:");
-        println!("  tidegate send github --sample push{url}");
-        println!("  tidegate events{look}");
-        println!("\nThe secret of these sources is {:?}: for this machine only.", config::DEVELOPMENT_SECRET);
+        say!("\nTry, in another terminal:");
+        say!("  tidegate send github --sample push{url}");
+        say!("  tidegate events{look}");
+        say!("\nThe secret of these sources is {:?}: for this machine only.", config::DEVELOPMENT_SECRET);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tidegate_shared::process;
 
 use crate::admin::{Admin, At, text, time};
+use crate::out::say;
 use crate::table::Table;
 
 #[derive(Debug, Args)]
@@ -54,11 +55,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     arguments.at.connect()?.list("/v1/events", &query, arguments.limit, |row| rows.push(row)).await?;
     if arguments.json {
-        rows.iter().for_each(|row| println!("{row}"));
+        rows.iter().for_each(|row| say!("{row}"));
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        println!("no events; send one: tidegate send github --sample push");
+        say!("no events; send one: tidegate send github --sample push");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new(&["RECEIVED", "SOURCE", "TYPE", "EVENT ID", "STATUS", "HANDLERS"]);
@@ -66,7 +67,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let cells = ["source", "event_type", "event_id", "status"].map(|field| text(row, field));
         table.row([vec![time(row, "received_at")], cells.to_vec(), vec![handlers(row)]].concat());
     }
-    println!("{table}");
+    say!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -74,9 +75,9 @@ async fn show(admin: &Admin, id: &str, json: bool) -> anyhow::Result<ExitCode> {
     let found = admin.ask(Method::GET, &format!("/v1/events/{}", escaped(id)), |request| request).await?;
     for event in found["items"].as_array().into_iter().flatten() {
         if json {
-            println!("{event}");
+            say!("{event}");
         } else {
-            println!("{event:#}");
+            say!("{event:#}");
         }
     }
     Ok(ExitCode::SUCCESS)

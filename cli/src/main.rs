@@ -1,5 +1,4 @@
 //! `tidegate`: both halves in one process for the embedded way, and the operator's commands for both ways.
-#![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +11,7 @@ mod check;
 mod dead;
 mod dev;
 mod events;
+mod out;
 mod providers;
 mod sample;
 mod send;

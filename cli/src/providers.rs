@@ -4,13 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use tidegate_shared::provider::{Preset, presets};
+
+use crate::out::say;
 pub(crate) fn providers(as_json: bool) -> ExitCode {
     if as_json {
-        presets().iter().for_each(|preset| println!("{}", object(preset)));
+        presets().iter().for_each(|preset| say!("{}", object(preset)));
         return ExitCode::SUCCESS;
     }
     for preset in presets() {
-        println!("{} ({})", preset.name, preset.title);
+        say!("{} ({})", preset.name, preset.title);
         for (what, text) in [
             ("signs", preset.signs),
             ("event id", preset.id),
@@ -18,11 +20,11 @@ pub(crate) fn providers(as_json: bool) -> ExitCode {
             ("proven by", preset.proven),
             ("source", preset.source),
         ] {
-            println!("  {what:<11} {text}");
+            say!("  {what:<11} {text}");
         }
-        println!();
+        say!();
     }
-    println!("Any other provider: provider = \"hmac\", with its scheme in [source.signature].");
+    say!("Any other provider: provider = \"hmac\", with its scheme in [source.signature].");
     ExitCode::SUCCESS
 }
 

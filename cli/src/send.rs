@@ -16,6 +16,7 @@ use tidegate_shared::provider::preset;
 use tidegate_shared::signature::{Location, Scheme, Secret, ToSign};
 use url::Url;
 
+use crate::out::say;
 use crate::sample;
 
 /// How old a request is that is sent with `--stale`: older than any provider's tolerance.
@@ -227,14 +228,17 @@ async fn send_one(client: &reqwest::Client, request: &Request) -> anyhow::Result
     let started = Instant::now();
     let sent = client.post(request.url.clone()).headers(request.headers.clone()).body(request.body.clone()).send();
     let response = sent.await.map_err(|error| {
-        anyhow::Error::from(error.without_url()).context(format!("no answer from {}; is Tidegate running?", request.url))
+        anyhow::Error::from(error.without_url())
+            .context(format!("no answer from {}; is Tidegate running?", request.url))
     })?;
     let status = response.status();
     let answer: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
     let ms = started.elapsed().as_millis();
     match answer["error"]["code"].as_str() {
-        Some(code) => println!("{} {code}: {} ({ms} ms)", status.as_u16(), answer["error"]["message"].as_str().unwrap_or("")),
-        None => println!(
+        Some(code) => {
+            say!("{} {code}: {} ({ms} ms)", status.as_u16(), answer["error"]["message"].as_str().unwrap_or(""))
+        }
+        None => say!(
             "{} {} {} request {} ({ms} ms)",
             status.as_u16(),
             answer["status"].as_str().unwrap_or("-"),

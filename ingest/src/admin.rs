@@ -16,7 +16,6 @@ use crate::receive::Door;
 use crate::{respond, router};
 
 /// `/metrics` behind the admin token, `/health` and `/ready` in front of it.
-#[must_use]
 pub fn router(door: Arc<Door>, bearer: Bearer, metrics: PrometheusHandle) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(move || std::future::ready(metrics.render())))

@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::bearer::Bearer;
+use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
 use tidegate_shared::config::{Backend, Config};
 use tidegate_shared::queue::Publisher;
 use tidegate_shared::queue::rabbitmq::RabbitMqPublisher;

@@ -20,7 +20,7 @@ struct Arguments {
     /// Where to receive webhooks, instead of ingest.listen.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where to serve metrics, instead of admin.listen.
+    /// Where to serve metrics, instead of ingest.admin.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
 }
@@ -41,9 +41,9 @@ impl Arguments {
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let process = Process::default();
     let door = process::listen(config.ingest.listen, "--listen").await?;
-    let admin = process::listen(config.admin.listen, "--admin").await?;
+    let admin = process::listen_near(config.ingest.admin, "--admin").await?;
     tracing::info!(listen = %door.local_addr()?, admin = %admin.local_addr()?, "tidegate-ingest is starting");
-    let listeners = Listeners { door, admin: Some((admin, telemetry::start_metrics())) };
+    let listeners = Listeners { door, admin: Some((admin, telemetry::start_metrics(&process.work))) };
     let parts = Parts::connect(&config, &process.links)?;
     start(listeners, &config, parts, &process.work);
     Ok(process::run_until_stopped(&process, config.ingest.shutdown_grace).await?)

@@ -196,8 +196,7 @@ impl Door {
         let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(PERMIT_BYTES).saturating_sub(have);
         let Ok(count) = u32::try_from(more) else { return Err(IngestError::Overloaded) };
-        let permits =
-            Arc::clone(&self.in_flight).try_acquire_many_owned(count).map_err(|_| IngestError::Overloaded)?;
+        let permits = Arc::clone(&self.in_flight).try_acquire_many_owned(count).map_err(|_| IngestError::Overloaded)?;
         match held {
             Some(held) => held.merge(permits),
             None => *held = Some(permits),
@@ -227,7 +226,7 @@ impl Door {
         match self.claim_and_publish(verified).await? {
             Admitted::Accepted(accepted) => Ok(accepted),
             // Its key holds the body's hash, so that it cannot conflict again.
-            Admitted::Conflict(conflicting) => match self.claim_and_publish(conflicting).await? {
+            Admitted::Conflict(conflicting) => match self.claim_and_publish(*conflicting).await? {
                 Admitted::Accepted(accepted) => Ok(accepted),
                 Admitted::Conflict(_) => Err(IngestError::Abandoned),
             },
@@ -239,7 +238,7 @@ impl Door {
         let claimed = match verified.claim(claims, &self.limits).await.map_err(IngestError::Unclaimed)? {
             Claim::Fresh(claimed) => claimed,
             Claim::AlreadyAccepted(accepted) => return Ok(Admitted::Accepted(accepted)),
-            Claim::Conflict(verified) => return Ok(Admitted::Conflict(verified.into_conflict())),
+            Claim::Conflict(verified) => return Ok(Admitted::Conflict(Box::new(verified.into_conflict()))),
         };
         let started = Instant::now();
         let published = claimed.publish(&self.parts.publisher, self.limits.publish_timeout).await;
@@ -247,7 +246,7 @@ impl Door {
         match published {
             Ok(Publish::Published(published)) => Ok(Admitted::Accepted(published.accept(claims).await)),
             Ok(Publish::AlreadyAccepted(accepted)) => Ok(Admitted::Accepted(accepted)),
-            Ok(Publish::Conflict(verified)) => Ok(Admitted::Conflict(verified.into_conflict())),
+            Ok(Publish::Conflict(verified)) => Ok(Admitted::Conflict(Box::new(verified.into_conflict()))),
             // It may be queued all the same: the sender tries again, and the worker's inbox drops the twin.
             Err(PublishFailure { claimed, error }) => {
                 claimed.release(claims).await;
@@ -259,7 +258,7 @@ impl Door {
 
 enum Admitted {
     Accepted(Accepted),
-    Conflict(VerifiedEvent),
+    Conflict(Box<VerifiedEvent>),
 }
 
 /// Why a body's stream ended early; bodies that are whole already have no reason.

@@ -17,7 +17,6 @@ use crate::receive::{Door, IngestError};
 use crate::respond::{self, REQUEST_ID};
 
 /// `/webhooks/{source}`, `/health` and `/ready`.
-#[must_use]
 pub fn router(door: Arc<Door>) -> Router {
     let webhooks = Router::new().route("/webhooks/{source}", any(webhook)).with_state(Arc::clone(&door));
     webhooks.merge(state_routes(door)).fallback(nothing_here)

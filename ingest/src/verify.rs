@@ -98,7 +98,12 @@ mod tests {
     fn trace_contexts_are_taken_or_made() {
         let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert!(is_traceparent(given));
-        for bad in ["", "00-4bf9-00f0-01", &given.to_uppercase(), &given.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32))] {
+        for bad in [
+            "",
+            "00-4bf9-00f0-01",
+            &given.to_uppercase(),
+            &given.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+        ] {
             assert!(!is_traceparent(bad), "{bad}");
         }
         assert!(is_traceparent(&new_traceparent()));

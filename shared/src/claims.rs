@@ -66,9 +66,7 @@ impl Marker {
     pub fn parse(text: &str) -> Self {
         match text.split_once(':') {
             Some(("committed", body)) => Self::Committed { body: body.to_owned() },
-            Some(("pending", rest)) => {
-                Self::Pending { token: rest.split(':').next().unwrap_or_default().to_owned() }
-            }
+            Some(("pending", rest)) => Self::Pending { token: rest.split(':').next().unwrap_or_default().to_owned() },
             Some(_) | None => Self::Pending { token: String::new() },
         }
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 use url::Url;
 
-use crate::event::{HandlerName, SourceName};
 use crate::claims::redis::RedisSettings;
+use crate::event::{HandlerName, SourceName};
 use crate::ledger::postgres::PostgresSettings;
 use crate::pattern::Pattern;
 use crate::queue::rabbitmq::RabbitMqSettings;
@@ -37,6 +37,8 @@ pub const DEVELOPMENT_SECRET: &str = "tidegate-development-secret";
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Bytes of a body where nothing is said: GitHub sends up to 25 MB.
+const BODY_LIMIT: usize = 25 << 20;
 /// What RabbitMQ 4 takes as one message by default.
 const RABBITMQ_MESSAGE_MAX: usize = 16 << 20;
 /// RabbitMQ's default time for a consumer to settle a delivery; a handler must be well within it.
@@ -70,6 +72,8 @@ pub struct Config {
 pub struct IngestConfig {
     /// Where providers POST to.
     pub listen: SocketAddr,
+    /// Where an ingest process of its own serves its metrics and its state; behind the admin token.
+    pub admin: SocketAddr,
     /// The URL under which providers reach it.
     pub public_url: Option<Url>,
     /// Bytes of one body at most.
@@ -131,10 +135,10 @@ pub struct AdminConfig {
 }
 
 impl AdminConfig {
-    /// What is wrong if other machines could reach the admin API without a token.
-    fn unguarded(&self) -> Option<String> {
-        let open = !self.listen.ip().is_loopback() && self.token.is_none();
-        open.then(|| format!("missing; needed, because {} can be reached from other machines", self.listen))
+    /// What is wrong if other machines could reach `listener` without a token.
+    fn unguarded(&self, listener: SocketAddr) -> Option<String> {
+        let open = !listener.ip().is_loopback() && self.token.is_none();
+        open.then(|| format!("missing; needed, because {listener} can be reached from other machines"))
     }
 }
 
@@ -147,7 +151,7 @@ pub enum Backend {
         path: PathBuf,
     },
     /// Servers.
-    Distributed(Servers),
+    Distributed(Box<Servers>),
 }
 
 /// The servers of the distributed way.
@@ -266,7 +270,8 @@ impl Config {
     pub fn listening(mut self, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<Self, ConfigError> {
         self.ingest.listen = listen.unwrap_or(self.ingest.listen);
         self.admin.listen = admin.unwrap_or(self.admin.listen);
-        match self.admin.unguarded() {
+        self.ingest.admin = admin.unwrap_or(self.ingest.admin);
+        match self.admin.unguarded(self.admin.listen) {
             None => Ok(self),
             Some(message) => {
                 let mistake = Mistake { line: None, key: "admin.token".to_owned(), message };
@@ -315,9 +320,7 @@ impl Config {
         mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(usize::MAX));
         let known = context.known.take();
         match config {
-            Some(config) if mistakes.is_empty() => {
-                (Ok(Self { warnings: context.warnings.take(), ..config }), known)
-            }
+            Some(config) if mistakes.is_empty() => (Ok(Self { warnings: context.warnings.take(), ..config }), known),
             Some(_) | None => (Err(ConfigError { file: file.to_owned(), mistakes }), known),
         }
     }
@@ -328,7 +331,7 @@ fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -> Option<Co
     let worker = read_worker(root.section("worker"));
     let ingest = read_ingest(root.section("ingest"));
     let claims = read_claims(root.section("claims"), &ingest);
-    let admin = read_admin(root.section("admin"));
+    let admin = read_admin(root.section("admin"), &ingest);
     let http = root.section("http");
     let http_listen = http.is_present().then(|| http.or("listen", loopback(3002)));
     http.finish();
@@ -357,8 +360,9 @@ fn read_ingest(section: Section<'_>) -> IngestConfig {
     let count = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
     let config = IngestConfig {
         listen: section.or("listen", loopback(3000)),
+        admin: section.or("admin", loopback(3003)),
         public_url: section.get("public_url"),
-        body_limit: section.or("body_limit", ByteCount(25 << 20)).0,
+        body_limit: section.or("body_limit", ByteCount(BODY_LIMIT)).0,
         connections_max: section.or("connections_max", count(4_096)),
         bytes_in_flight_max: section.or("bytes_in_flight_max", ByteCount(256 << 20)).0,
         header_timeout: section.or("header_timeout", 5 * SECOND),
@@ -367,7 +371,8 @@ fn read_ingest(section: Section<'_>) -> IngestConfig {
         shutdown_grace: section.or("shutdown_grace", 25 * SECOND),
     };
     if config.bytes_in_flight_max < config.body_limit {
-        section.mistake("bytes_in_flight_max", "must be at least body_limit, or no large body is ever taken".to_owned());
+        section
+            .mistake("bytes_in_flight_max", "must be at least body_limit, or no large body is ever taken".to_owned());
     }
     section.finish();
     config
@@ -412,9 +417,9 @@ fn read_worker(section: Section<'_>) -> WorkerConfig {
     config
 }
 
-fn read_admin(section: Section<'_>) -> AdminConfig {
+fn read_admin(section: Section<'_>, ingest: &IngestConfig) -> AdminConfig {
     let config = AdminConfig { listen: section.or("listen", loopback(3001)), token: section.get("token") };
-    if let Some(message) = config.unguarded() {
+    if let Some(message) = config.unguarded(config.listen).or_else(|| config.unguarded(ingest.admin)) {
         section.mistake("token", message);
     }
     section.finish();
@@ -433,10 +438,13 @@ fn read_backend(section: Section<'_>, ingest: &IngestConfig, claims: &ClaimsConf
             Some(Backend::Embedded { path })
         }
         "distributed" => {
-            if ingest.body_limit > RABBITMQ_MESSAGE_MAX {
-                section.warn("kind", "ingest.body_limit is over the 16 MiB that RabbitMQ 4 takes unless max_message_size is raised");
+            if ingest.body_limit > RABBITMQ_MESSAGE_MAX && ingest.body_limit != BODY_LIMIT {
+                section.warn(
+                    "kind",
+                    "ingest.body_limit is over the 16 MiB that RabbitMQ 4 takes unless max_message_size is raised",
+                );
             }
-            read_servers(&section, claims).map(Backend::Distributed)
+            read_servers(&section, claims).map(Box::new).map(Backend::Distributed)
         }
         other => {
             section.mistake("kind", format!("expected \"embedded\" or \"distributed\", found {other:?}"));
@@ -458,9 +466,9 @@ fn read_servers(section: &Section<'_>, claims: &ClaimsConfig) -> Option<Servers>
     let redis = section.required("redis").and_then(|url: ServerUrl| {
         reported(section, "redis", RedisSettings::try_new(url.expose(), &namespace, claims.timeout))
     });
-    let postgres = section.required("postgres").and_then(|url: ServerUrl| {
-        reported(section, "postgres", PostgresSettings::try_new(url.expose(), &namespace))
-    });
+    let postgres = section
+        .required("postgres")
+        .and_then(|url: ServerUrl| reported(section, "postgres", PostgresSettings::try_new(url.expose(), &namespace)));
     Some(Servers { rabbitmq: rabbitmq?, redis: redis?, postgres: postgres?, namespace })
 }
 
@@ -524,7 +532,8 @@ fn read_handler(section: &Section<'_>, name: HandlerName, worker: &WorkerConfig)
     }
     let timeout = section.or("timeout", 30 * SECOND);
     if timeout >= worker.shutdown_grace {
-        section.mistake("timeout", "must be shorter than worker.shutdown_grace, or a stop cuts attempts off".to_owned());
+        section
+            .mistake("timeout", "must be shorter than worker.shutdown_grace, or a stop cuts attempts off".to_owned());
     } else if timeout >= CONSUMER_TIMEOUT / 2 {
         section.mistake("timeout", "must be under 15 minutes: RabbitMQ takes deliveries back after 30".to_owned());
     }

@@ -5,20 +5,20 @@
 //! database behind the three ports where no servers are wanted. [`config`] is the one file for all binaries; [`serve`],
 //! [`tasks`], [`health`] and [`telemetry`] are how every process listens, lives, answers and tells.
 
-pub mod event;
-pub mod provider;
-pub mod signature;
-pub mod pattern;
-pub mod wire;
-pub mod claims;
-pub mod queue;
-pub mod ledger;
-pub mod store;
-pub mod config;
 pub mod bearer;
+pub mod claims;
+pub mod config;
+pub mod event;
 pub mod health;
-pub mod process;
+pub mod ledger;
+pub mod pattern;
 pub mod problem;
+pub mod process;
+pub mod provider;
+pub mod queue;
 pub mod serve;
+pub mod signature;
+pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod wire;

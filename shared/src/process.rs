@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::ConfigError;
 use crate::tasks::Tasks;
 
-/// The command line or the configuration is wrong (BSD's `EX_USAGE`): nothing was started.
+/// The configuration is wrong (BSD's `EX_USAGE`): nothing was started. A wrong command line leaves with 2.
 pub const EXIT_USAGE: u8 = 64;
 /// A server or a file that is needed to start is not to be had.
 pub const EXIT_FAILURE: u8 = 1;
@@ -62,6 +62,23 @@ impl Process {
         let abandoned = self.work.finish(grace).await;
         self.links.shutdown().cancel();
         abandoned + self.links.finish(LINKS_GRACE).await
+    }
+}
+
+/// Listens on `address`, or, if another process has it, on a free port of the same host, and says so: several processes
+/// share one configuration file, and only one of them can have what it says.
+///
+/// # Errors
+/// As [`listen`].
+pub async fn listen_near(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+    match listen(address, flag).await {
+        Err(ListenError { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+            let near = listen(SocketAddr::new(address.ip(), 0), flag).await?;
+            let instead = near.local_addr().ok();
+            tracing::warn!(%address, ?instead, "another process has this address; choose one with {flag}");
+            Ok(near)
+        }
+        listening => listening,
     }
 }
 

@@ -221,7 +221,13 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     }
     let folder = folder.canonicalize()?;
     File::open(&folder)?.sync_all()?;
-    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    match folder.parent().map(File::open) {
+        Some(Ok(parent)) => parent.sync_all(),
+        // A parent that we may not read is one in which somebody else made the folder for us.
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    }
 }
 
 fn open_writer(path: &Path) -> rusqlite::Result<Connection> {

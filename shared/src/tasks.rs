@@ -42,7 +42,6 @@ impl Tasks {
     }
 
     /// Starts a piece of work that ends by itself; the shutdown waits for it.
-    #[expect(clippy::disallowed_methods, reason = "the one place where tasks are spawned: the tracker owns them")]
     pub fn spawn_job<F>(&self, job: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,

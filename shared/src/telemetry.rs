@@ -3,15 +3,19 @@
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::environment;
+use crate::tasks::Tasks;
 
 /// Buckets of every `*_seconds` histogram: from a local call to a handler's longest attempt.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
+/// Observations of histograms wait in memory for so long at most.
+const DRAIN_EVERY: Duration = Duration::from_secs(5);
 /// lapin logs the end of every connection as an error, a wanted one too; our own health and reconnects say it better.
 const QUIET: &str = "lapin=off";
 
@@ -39,15 +43,24 @@ pub fn start_logging(usual: &str) {
 
 /// Starts collecting metrics; the handle renders them for Prometheus.
 ///
+/// A task of `tasks` drains what histograms gathered, so that memory stays flat when nobody scrapes.
+///
 /// # Panics
 /// If another recorder is installed already: one process, one recorder.
 #[must_use]
-pub fn start_metrics() -> PrometheusHandle {
-    PrometheusBuilder::new()
+pub fn start_metrics(tasks: &Tasks) -> PrometheusHandle {
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .expect("the list of buckets is not empty")
         .install_recorder()
-        .expect("metrics are started once in a process")
+        .expect("metrics are started once in a process");
+    let (drained, shutdown) = (handle.clone(), tasks.shutdown().clone());
+    tasks.spawn("metrics", async move {
+        while shutdown.run_until_cancelled(tokio::time::sleep(DRAIN_EVERY)).await.is_some() {
+            drained.run_upkeep();
+        }
+    });
+    handle
 }
 
 /// Shows an error with everything that caused it, in one line.
@@ -62,10 +75,16 @@ pub struct Chain<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
         let mut next = self.0.source();
         while let Some(error) = next {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            // Some libraries' errors say their cause's text themselves.
+            if !last.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            last = text;
             next = error.source();
         }
         Ok(())

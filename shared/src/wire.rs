@@ -182,10 +182,7 @@ impl Message {
             id: EventId::try_new(wire.text("tg-event-id")?).map_err(|_| invalid("tg-event-id"))?,
             key: EventKey::from_hex(&wire.message_id).ok_or(invalid("message_id"))?,
             event_type: EventType::try_new(&wire.event_type).map_err(|_| invalid("type"))?,
-            received_at: wire
-                .text("tg-received-at")?
-                .parse::<Timestamp>()
-                .map_err(|_| invalid("tg-received-at"))?,
+            received_at: wire.text("tg-received-at")?.parse::<Timestamp>().map_err(|_| invalid("tg-received-at"))?,
             request_id: RequestId::try_new(wire.text("tg-request-id")?).map_err(|_| invalid("tg-request-id"))?,
             traceparent: wire.text("traceparent").ok().map(str::to_owned),
             content_type: wire.content_type.clone(),

@@ -25,7 +25,10 @@ const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"a
 const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\nretry = [\"1s\"]\n";
 
 fn forward(name: &str, on: &str, target: &Target) -> String {
-    format!("[[handler]]\nname = {name:?}\non = [{on:?}]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\", \"1h\"]\n", target.url())
+    format!(
+        "[[handler]]\nname = {name:?}\non = [{on:?}]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\", \"1h\"]\n",
+        target.url()
+    )
 }
 
 async fn an_event_is_accepted_once_and_then_a_duplicate(backend: Backend) -> Result<()> {
@@ -70,7 +73,8 @@ async fn a_thousand_copies_at_once_have_one_effect(backend: Backend) -> Result<(
 
 async fn the_same_id_with_another_body_is_never_dropped(backend: Backend) -> Result<()> {
     let stack = Stack::start(backend, &format!("{SOURCES}{PAYMENTS}")).await?;
-    for (payment, outcome) in [("pi_1", "accepted"), ("pi_2", "accepted"), ("pi_2", "duplicate"), ("pi_1", "duplicate")] {
+    for (payment, outcome) in [("pi_1", "accepted"), ("pi_2", "accepted"), ("pi_2", "duplicate"), ("pi_1", "duplicate")]
+    {
         let answer = send(&client(), &stack.url("stripe"), &sender::payment("evt_1", payment)).await?;
         // The other body is another event, and its own twin is a duplicate.
         assert_eq!((answer.status, answer.outcome()), (200, outcome), "{payment}: {answer:?}");

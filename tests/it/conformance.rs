@@ -28,7 +28,7 @@ async fn every_example_of_github_is_accepted_and_applied_once(backend: Backend) 
         counts
     });
     assert_eq!(events.len(), 58);
-    let mut sdk = Sdk::start().await?;
+    let mut sdk = Sdk::start()?;
     let mut requests = Vec::new();
     for (number, (event, body)) in examples.iter().enumerate() {
         let mut headers = sdk.sign("octokit", SECRET, body, None).await?;
@@ -50,11 +50,14 @@ async fn what_the_official_sdks_sign_is_accepted(backend: Backend) -> Result<()>
     let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let source = format!("[[source]]\nname = \"sw\"\nprovider = \"standard-webhooks\"\nsecrets = [{key:?}]\n");
     let stack = Stack::start(backend, &format!("{SOURCES}{source}{ARCHIVE}")).await?;
-    let mut sdk = Sdk::start().await?;
+    let mut sdk = Sdk::start()?;
     let body = String::from_utf8(fixture::read("stripe/payment_intent.succeeded.json")?)?;
-    for (judge, source, secret) in
-        [("stripe", "stripe", SECRET), ("standardwebhooks", "sw", key), ("svix", "sw", key), ("octokit", "github", SECRET)]
-    {
+    for (judge, source, secret) in [
+        ("stripe", "stripe", SECRET),
+        ("standardwebhooks", "sw", key),
+        ("svix", "sw", key),
+        ("octokit", "github", SECRET),
+    ] {
         let mut headers = sdk.sign(judge, secret, &body, Some(&format!("msg_{judge}"))).await?;
         if judge == "octokit" {
             headers.insert("x-github-event", HeaderValue::from_static("push"));
@@ -80,7 +83,7 @@ async fn what_the_official_sdks_sign_is_accepted(backend: Backend) -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_sdks_take_what_tidegate_signs() -> Result<()> {
     use tidegate_shared::signature::{Secret, ToSign};
-    let mut sdk = Sdk::start().await?;
+    let mut sdk = Sdk::start()?;
     let body = r#"{"id": "evt_1", "object": "event"}"#;
     for (judge, preset, secret) in [
         ("stripe", "stripe", SECRET),

@@ -22,7 +22,12 @@ const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\n
 fn requests() -> (usize, Vec<Signed>) {
     let mut distinct = 0;
     let requests = (0..EVENTS).map(|number| {
-        let event = if number % 10 < 7 { distinct += 1; distinct } else { 1 + (number * 7919) % distinct };
+        let event = if number % 10 < 7 {
+            distinct += 1;
+            distinct
+        } else {
+            1 + (number * 7919) % distinct
+        };
         sender::payment(&format!("evt_{event}"), &format!("pi_{event}"))
     });
     let requests = requests.collect();
@@ -47,7 +52,11 @@ async fn every_event_has_exactly_one_effect(stack: &Stack, distinct: usize, repo
         assert!(metrics.contains("tidegate_settle_total"), "{metrics}");
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, distinct, "none was applied twice");
+    assert_eq!(
+        stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?,
+        distinct,
+        "none was applied twice"
+    );
     assert_eq!(stack.number("SELECT COUNT(*) FROM payments").await?, distinct);
     assert!(stack.list("/v1/dead-letters").await?.is_empty());
     Ok(())

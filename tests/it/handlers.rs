@@ -28,7 +28,7 @@ async fn what_forward_signs_is_taken_by_the_standard_webhooks_sdk(backend: Backe
     send(&client(), &stack.url("github"), &sender::github("d-1", "push", body.clone())).await?;
     stack.until_status("d-1", "applied").await?;
     let call = &target.calls()[0];
-    let mut sdk = Sdk::start().await?;
+    let mut sdk = Sdk::start()?;
     for judge in ["standardwebhooks", "svix"] {
         assert!(sdk.verify(judge, KEY, &call.headers, &body).await?, "{judge} refuses {:?}", call.headers);
         assert!(!sdk.verify(judge, KEY, &call.headers, &format!("{body} ")).await?, "{judge} takes another body");
@@ -42,10 +42,13 @@ async fn what_forward_signs_is_taken_by_the_standard_webhooks_sdk(backend: Backe
 }
 
 async fn payments_keep_every_payment_and_add_each_success_once(backend: Backend) -> Result<()> {
-    let handler = "[[handler]]\nname = \"payments\"\non = [\"stripe:payment_intent.*\"]\nrun = \"payments\"\nretry = [\"1s\"]\n";
+    let handler =
+        "[[handler]]\nname = \"payments\"\non = [\"stripe:payment_intent.*\"]\nrun = \"payments\"\nretry = [\"1s\"]\n";
     let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
     let mut ids = Vec::new();
-    for name in ["payment_intent.created", "payment_intent.succeeded", "payment_intent.payment_failed", "charge.refunded"] {
+    for name in
+        ["payment_intent.created", "payment_intent.succeeded", "payment_intent.payment_failed", "charge.refunded"]
+    {
         let request = sender::stripe(fixture::read(&format!("stripe/{name}.json"))?);
         for outcome in ["accepted", "duplicate"] {
             let answer = send(&client(), &stack.url("stripe"), &request).await?;

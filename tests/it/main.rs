@@ -1,5 +1,7 @@
 //! Tidegate's integration tests: the real programs on real servers, each claim on both backends.
 
+#![expect(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
 mod accepts;
 mod adapters_ledger;
 mod adapters_queue;

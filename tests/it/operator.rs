@@ -34,8 +34,7 @@ async fn a_newcomer_tries_the_door_without_a_configuration() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().display().to_string();
     let arguments = ["dev", "--data", &data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-    let mut dev =
-        tidegate_tests::program::Program::start("tidegate", &arguments.map(str::to_owned)).await?;
+    let mut dev = tidegate_tests::program::Program::start("tidegate", &arguments.map(str::to_owned)).await?;
     let (url, admin) = (format!("http://{}", dev.listen), format!("http://{}", dev.admin));
     let send = async |more: &[&str]| tidegate(&[&["send"], more, &["--url", &url]].concat()).await;
     let check = |output: &Output, code: i32, words: &str| {
@@ -64,7 +63,11 @@ async fn a_newcomer_tries_the_door_without_a_configuration() -> Result<()> {
     assert!(applied.iter().any(|row| row["event_type"] == "order.sent"));
     check(&tidegate(&["events", "--admin", &admin, "--source", "github"]).await?, 0, "first");
     check(&tidegate(&["dead", "list", "--admin", &admin]).await?, 0, "no dead letters");
-    check(&tidegate(&["dev", "--data", &data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await?, 1, "in use by another");
+    check(
+        &tidegate(&["dev", "--data", &data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await?,
+        1,
+        "in use by another",
+    );
     check(&tidegate(&["dev", "--listen", "0.0.0.0:0"]).await?, 1, "must be a loopback address");
     assert!(dev.terminate().await?.success());
     check(&tidegate(&["events", "--admin", &admin]).await?, 1, "is Tidegate running there?");
@@ -74,8 +77,10 @@ async fn a_newcomer_tries_the_door_without_a_configuration() -> Result<()> {
 async fn an_operator_sends_looks_and_replays(backend: Backend) -> Result<()> {
     let target = Target::start().await?;
     target.answer(422);
-    let handler =
-        format!("[[handler]]\nname = \"out\"\non = [\"**\"]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\"]\n", target.url());
+    let handler = format!(
+        "[[handler]]\nname = \"out\"\non = [\"**\"]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\"]\n",
+        target.url()
+    );
     let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
     let (config, admin) = (stack.config_path(), stack.admin());
     let url = stack.url("demo");
@@ -97,7 +102,8 @@ async fn an_operator_sends_looks_and_replays(backend: Backend) -> Result<()> {
     let gone = tidegate(&["dead", "discard", id, "--yes", "--admin", &admin]).await?;
     assert!(out(&gone).contains("discarded 1"), "{}", all(&gone));
     target.answer(200);
-    let replayed = tidegate(&["dead", "replay", "--handler", "out", "--yes", "--rate", "50/s", "--admin", &admin]).await?;
+    let replayed =
+        tidegate(&["dead", "replay", "--handler", "out", "--yes", "--rate", "50/s", "--admin", &admin]).await?;
     assert!(out(&replayed).contains("replayed 3 of 3"), "{}", all(&replayed));
     for letter in &listed[1..] {
         stack.until_status(letter["event_id"].as_str().unwrap_or_default(), "applied").await?;

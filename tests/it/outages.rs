@@ -8,7 +8,8 @@ use tidegate_tests::sender::{self, client, send};
 use tidegate_tests::stack::{SOON, SOURCES, Servers, Stack};
 use tidegate_tests::target::Target;
 
-const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\nretry = [\"300ms\"]\n";
+const PAYMENTS: &str =
+    "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\nretry = [\"300ms\"]\n";
 
 async fn pay(stack: &Stack, id: &str) -> Result<sender::Answer> {
     send(&client(), &stack.url("stripe"), &sender::payment(&format!("evt_{id}"), &format!("pi_{id}"))).await
@@ -103,8 +104,10 @@ async fn events_are_accepted_and_applied_once_while_redis_is_down() -> Result<()
 async fn workers_pause_while_postgres_is_down_and_count_no_attempt() -> Result<()> {
     let servers = Servers::own().await?;
     let target = Target::start().await?;
-    let forward =
-        format!("[[handler]]\nname = \"out\"\non = [\"stripe:**\"]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\"]\n", target.url());
+    let forward = format!(
+        "[[handler]]\nname = \"out\"\non = [\"stripe:**\"]\nrun = \"forward\"\nurl = {:?}\nretry = [\"1s\"]\n",
+        target.url()
+    );
     let stack = Stack::start_on(servers.clone(), &format!("{SOURCES}{PAYMENTS}{forward}")).await?;
     servers.postgres.kill().await?;
     for number in 0..100 {

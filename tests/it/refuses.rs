@@ -65,7 +65,10 @@ async fn a_slow_client_is_cut_off_and_others_are_served(backend: Backend) -> Res
     let stack = Stack::start(backend, &format!("{LIMITS}{SOURCES}")).await?;
     let address = stack.ingests[0].listen;
     let mut slow = Vec::new();
-    for head in ["POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-a", "POST /webhooks/github HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"] {
+    for head in [
+        "POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-a",
+        "POST /webhooks/github HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
+    ] {
         for _ in 0..50 {
             let mut stream = TcpStream::connect(address).await?;
             stream.write_all(head.as_bytes()).await?;
@@ -73,7 +76,8 @@ async fn a_slow_client_is_cut_off_and_others_are_served(backend: Backend) -> Res
         }
     }
     for number in 0..20 {
-        let answer = send(&client(), &stack.url("github"), &sender::github(&format!("d-{number}"), "push", "{}")).await?;
+        let answer =
+            send(&client(), &stack.url("github"), &sender::github(&format!("d-{number}"), "push", "{}")).await?;
         assert_eq!(answer.outcome(), "accepted");
     }
     for mut stream in slow {

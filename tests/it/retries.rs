@@ -52,7 +52,8 @@ async fn a_failing_target_leads_up_the_ladder_to_dead_letters_and_a_replay_deliv
     assert_eq!(stack.until_status("d-0", "dead").await?["handlers"][0]["attempts"], 3);
     target.answer(200);
     let all = json!({ "all": true });
-    let plan = stack.ask(Method::POST, "/v1/dead-letters/replay", Some(&json!({ "all": true, "dry_run": true }))).await?;
+    let plan =
+        stack.ask(Method::POST, "/v1/dead-letters/replay", Some(&json!({ "all": true, "dry_run": true }))).await?;
     assert_eq!((plan["matched"].as_u64(), plan["replayed"].as_u64()), (Some(5), Some(0)));
     let replayed = stack.ask(Method::POST, "/v1/dead-letters/replay", Some(&all)).await?;
     assert_eq!((replayed["replayed"].as_u64(), replayed["remaining"].as_u64()), (Some(5), Some(0)));
@@ -85,8 +86,10 @@ async fn retry_after_is_honoured(backend: Backend) -> Result<()> {
     target.answer(Answer { retry_after: Some(2), ..429.into() });
     let stack = Stack::start(backend, &format!("{SOURCES}{}", handler(&target, "[\"100ms\", \"3s\"]"))).await?;
     send(&client(), &stack.url("github"), &sender::github("d-1", "push", "{}")).await?;
-    eventually("the first attempt", SOON, || async { if target.calls().is_empty() { Err("none".into()) } else { Ok(()) } })
-        .await?;
+    eventually("the first attempt", SOON, || async {
+        if target.calls().is_empty() { Err("none".into()) } else { Ok(()) }
+    })
+    .await?;
     target.answer(200);
     stack.until_status("d-1", "applied").await?;
     let calls = target.calls();

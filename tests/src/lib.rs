@@ -4,6 +4,8 @@
 //! own SDK through [`sdk`], looks through the admin API and the database, and ends with `finish`, which makes sure that
 //! nothing is left over. Faults come from [`servers`] that belong to the test and from [`chaos_proxy`].
 
+#![expect(clippy::disallowed_methods, reason = "tasks of the harness end with the test's runtime")]
+
 pub mod chaos_proxy;
 pub mod eventually;
 pub mod fixture;

@@ -28,7 +28,7 @@ impl Sdk {
     ///
     /// # Errors
     /// If the SDKs are not installed: `cargo xtask test` does that.
-    pub async fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         if !folder().join("node_modules").exists() {
             bail!("the vendors' SDKs are not installed; run `npm ci` in tests/sdk, or `cargo xtask test`");
         }

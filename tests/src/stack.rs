@@ -209,7 +209,9 @@ impl Stack {
     async fn ingest_at(&self, listen: &str, admin: &str) -> Result<Program> {
         let at = ["--listen", listen, "--admin", admin];
         match self.store {
-            Store::Embedded => Program::start("tidegate", &[vec!["dev".to_owned()], self.arguments(&at)].concat()).await,
+            Store::Embedded => {
+                Program::start("tidegate", &[vec!["dev".to_owned()], self.arguments(&at)].concat()).await
+            }
             Store::Distributed { .. } => Program::start("tidegate-ingest", &self.arguments(&at)).await,
         }
     }

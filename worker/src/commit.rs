@@ -65,7 +65,12 @@ impl Decoded {
     ///
     /// # Errors
     /// [`Uncommitted`]: nothing of them was applied now.
-    pub(crate) async fn commit(self, effects: Effects, wanted_by: &str, by: &Committer) -> Result<Committed, Uncommitted> {
+    pub(crate) async fn commit(
+        self,
+        effects: Effects,
+        wanted_by: &str,
+        by: &Committer,
+    ) -> Result<Committed, Uncommitted> {
         let commit = Commit {
             handler: self.handler.clone(),
             event: std::sync::Arc::clone(&self.event),
@@ -81,10 +86,16 @@ impl Decoded {
     }
 }
 
-async fn commit_groups(ledger: Ledger, mut queue: mpsc::Receiver<Waiting>, batch_max: usize, shutdown: CancellationToken) {
+async fn commit_groups(
+    ledger: Ledger,
+    mut queue: mpsc::Receiver<Waiting>,
+    batch_max: usize,
+    shutdown: CancellationToken,
+) {
     let mut group = Vec::with_capacity(batch_max);
     while queue.recv_many(&mut group, batch_max).await > 0 {
-        metrics::histogram!("tidegate_commit_group_size").record(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
+        metrics::histogram!("tidegate_commit_group_size")
+            .record(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         commit_group(&ledger, std::mem::take(&mut group), &shutdown).await;
     }
 }

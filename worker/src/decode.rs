@@ -39,7 +39,10 @@ impl Received {
     /// [`Undecodable`], to become a dead letter: trying again would not make it readable.
     pub(crate) fn decode(self) -> Result<Decoded, Box<Undecodable>> {
         let Self { handler, delivery: Delivery { message: wire, ticket, .. } } = self;
-        match Message::decode(&wire) {
+        let decoded = Message::decode(&wire);
+        let outcome = if decoded.is_ok() { "decoded" } else { "undecodable" };
+        metrics::counter!("tidegate_decode_total", "handler" => handler.to_string(), "outcome" => outcome).increment(1);
+        match decoded {
             Ok(Message { event, progress }) => Ok(Decoded { handler, event: Arc::new(event), progress, wire, ticket }),
             Err(error) => Err(Box::new(Undecodable { handler, wire, error, ticket })),
         }

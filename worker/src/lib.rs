@@ -97,9 +97,10 @@ pub fn start(
     parts: Parts,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let handlers = config.handlers.iter().map(|handler| {
-        registry.make(handler).map_err(|reason| anyhow::anyhow!("handler.{}: {reason}", handler.name))
-    });
+    let handlers = config
+        .handlers
+        .iter()
+        .map(|handler| registry.make(handler).map_err(|reason| anyhow::anyhow!("handler.{}: {reason}", handler.name)));
     let handlers: Vec<RunnableHandler> = handlers.collect::<Result<_, _>>()?;
     let limits =
         Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
@@ -114,13 +115,7 @@ pub fn start(
 }
 
 /// Brings the ledger up to date, then consumes every stream until the shutdown.
-async fn consume_all(
-    config: Config,
-    handlers: Vec<RunnableHandler>,
-    parts: Parts,
-    admin: Arc<Admin>,
-    tasks: Tasks,
-) {
+async fn consume_all(config: Config, handlers: Vec<RunnableHandler>, parts: Parts, admin: Arc<Admin>, tasks: Tasks) {
     let ledger = PatientLedger { ledger: parts.ledger.clone(), shutdown: tasks.shutdown().clone() };
     let migrations: Vec<_> = handlers.iter().flat_map(RunnableHandler::migrations).collect();
     let migrated = ledger.until_done(|ledger| {

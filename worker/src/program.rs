@@ -78,14 +78,14 @@ impl Worker {
 
     async fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         let process = Process::default();
-        let admin = process::listen(config.admin.listen, "--admin").await?;
+        let admin = process::listen_near(config.admin.listen, "--admin").await?;
         let http = match config.http {
-            Some(address) => Some(process::listen(address, "--listen").await?),
+            Some(address) => Some(process::listen_near(address, "--listen").await?),
             None => None,
         };
         tracing::info!(admin = %admin.local_addr()?, "tidegate-worker is starting");
         let parts = Parts::connect(&config, &process.links)?;
-        let listeners = Listeners { admin: (admin, telemetry::start_metrics()), http };
+        let listeners = Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
         start(listeners, &config, &self.registry, parts, &process.work)?;
         Ok(process::run_until_stopped(&process, config.worker.shutdown_grace).await?)
     }

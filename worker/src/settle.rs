@@ -87,6 +87,9 @@ impl PatientLedger {
 
 impl Committed {
     pub(crate) fn new(decoded: Decoded, applied: Applied) -> Self {
+        let outcome = if applied == Applied::Now { "now" } else { "before" };
+        metrics::counter!("tidegate_commit_total", "handler" => decoded.handler.to_string(), "outcome" => outcome)
+            .increment(1);
         Self { ticket: decoded.ticket, applied }
     }
 

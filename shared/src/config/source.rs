@@ -47,7 +47,8 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName) -> Option<Sou
 fn scheme(section: &Section<'_>, signature: &Section<'_>, provider: &str) -> Option<Scheme> {
     if provider == HMAC {
         if !signature.is_present() {
-            section.mistake("signature", "missing; provider \"hmac\" spells the scheme out in [source.signature]".into());
+            section
+                .mistake("signature", "missing; provider \"hmac\" spells the scheme out in [source.signature]".into());
         }
         return read_scheme(signature);
     }
@@ -75,7 +76,8 @@ fn read_scheme(section: &Section<'_>) -> Option<Scheme> {
     let ids: Option<Vec<Field<Location>>> = section.required_list("id");
     let template = template?.0;
     let timestamp = template.has_timestamp().then(|| TimestampRule {
-        from: timestamp_headers.map_or(TimestampFrom::SignatureHeader, |headers| TimestampFrom::Headers(plain(headers))),
+        from: timestamp_headers
+            .map_or(TimestampFrom::SignatureHeader, |headers| TimestampFrom::Headers(plain(headers))),
         unit,
         tolerance: TOLERANCE,
     });

@@ -25,7 +25,9 @@ fn a_file_with_every_key_is_read() {
     assert_eq!(config.ingest.body_limit, 1 << 20);
     assert_eq!(config.claims.on_unavailable, OnUnavailable::Reject);
     assert_eq!(config.handlers[0].retry, [Duration::from_secs(1), Duration::from_secs(120)]);
-    assert!(matches!(&config.backend, Backend::Distributed(servers) if format!("{:?}", servers.rabbitmq).matches("example").count() == 2));
+    assert!(
+        matches!(&config.backend, Backend::Distributed(servers) if format!("{:?}", servers.rabbitmq).matches("example").count() == 2)
+    );
 }
 
 /// Five mistakes of five kinds, all named at once, with their lines.
@@ -36,7 +38,10 @@ fn every_mistake_is_named_at_once() {
     let found = mistakes(text);
     let expect = |line: usize, key: &str, hint: &str| {
         let start = format!("line {line}: {key}");
-        assert!(found.iter().any(|one| one.starts_with(&start) && one.contains(hint)), "{start} … {hint} in {found:#?}");
+        assert!(
+            found.iter().any(|one| one.starts_with(&start) && one.contains(hint)),
+            "{start} … {hint} in {found:#?}"
+        );
     };
     expect(2, "ingest.listn", "did you mean \"listen\"?");
     expect(3, "ingest.body_limit", "1MiB");
@@ -73,7 +78,10 @@ fn each_mistake_has_its_message() {
 #[test]
 fn no_secret_is_ever_shown() {
     let canary = "canary-of-a-secret";
-    let text = format!("{}\n[backend]\nkind = \"distributed\"\npostgres = \"{canary}\"\nredis=1\n", SOURCE.replace("env:SECRET", &format!(" {canary}")));
+    let text = format!(
+        "{}\n[backend]\nkind = \"distributed\"\npostgres = \"{canary}\"\nredis=1\n",
+        SOURCE.replace("env:SECRET", &format!(" {canary}"))
+    );
     let shown = format!("{:#?}", parse(&text));
     assert!(!shown.contains(canary), "{shown}");
     let shown = format!("{:?}", parse(SOURCE).expect("the text is right"));
@@ -88,9 +96,14 @@ fn readme_lists_every_setting() {
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
         .map(|(key, _)| key.to_owned())
-        .filter(|key| ["ingest.", "claims.", "worker.", "admin.", "http.", "backend.", "source.", "handler."].iter().any(|section| key.starts_with(section)))
+        .filter(|key| {
+            ["ingest.", "claims.", "worker.", "admin.", "http.", "backend.", "source.", "handler."]
+                .iter()
+                .any(|section| key.starts_with(section))
+        })
         .collect();
     let known = Config::parse_noting_keys("full.toml", FULL, &|_| Some("a secret of the environment".to_owned())).1;
-    let known: BTreeSet<String> = known.into_iter().filter(|key| key.contains('.')).filter(|key| key != "source.signature").collect();
+    let known: BTreeSet<String> =
+        known.into_iter().filter(|key| key.contains('.')).filter(|key| key != "source.signature").collect();
     assert_eq!(listed, known);
 }

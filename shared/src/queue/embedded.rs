@@ -94,7 +94,8 @@ impl EmbeddedQueue {
         // Events that no handler wants stand in the event log already.
         if *stream != Stream::Unrouted {
             let permits = Arc::new(Semaphore::new(usize::from(prefetch)));
-            let pump = Pump { store: self.store.clone(), stream: stream.clone(), wake, permits, deliver, returns, returned };
+            let pump =
+                Pump { store: self.store.clone(), stream: stream.clone(), wake, permits, deliver, returns, returned };
             let shutdown = self.tasks.shutdown().clone();
             drop(self.tasks.spawn_job(async move { pump.run().await }));
             return EmbeddedDeliveries { deliveries, idle: None, shutdown };
@@ -345,7 +346,8 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
         wire.header_block(),
         &event.body[..],
     ])?;
-    tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?.query_row([event.key.as_bytes()], |row| row.get(0))
+    tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?
+        .query_row([event.key.as_bytes()], |row| row.get(0))
 }
 
 fn insert_job(
@@ -440,7 +442,8 @@ fn take_job(tx: &Connection, id: i64) -> rusqlite::Result<Job> {
 }
 
 fn give_back(tx: &Connection, job: i64) -> rusqlite::Result<usize> {
-    tx.prepare_cached("UPDATE jobs SET taken = 0, deliveries = deliveries - 1 WHERE id = ?1 AND taken = 1")?.execute([job])
+    tx.prepare_cached("UPDATE jobs SET taken = 0, deliveries = deliveries - 1 WHERE id = ?1 AND taken = 1")?
+        .execute([job])
 }
 
 fn publish_error(error: StoreError) -> PublishError {

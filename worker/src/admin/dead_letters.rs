@@ -50,10 +50,7 @@ pub(super) async fn show(
     }))
 }
 
-pub(super) async fn discard(
-    State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, AdminError> {
+pub(super) async fn discard(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<StatusCode, AdminError> {
     let filter = DeadLetterFilter { ids: vec![id.clone()], ..DeadLetterFilter::default() };
     match admin.parts.ledger.discard(filter).await? {
         0 => Err(AdminError::NotFound { what: "dead letter", id }),

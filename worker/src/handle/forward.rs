@@ -74,8 +74,7 @@ impl Forward {
         }
         if let Some((scheme, secret)) = &self.signing {
             let id = event.key.to_string();
-            let message =
-                ToSign { body: &event.body, id: Some(&id), event_type: None, timestamp: Timestamp::now() };
+            let message = ToSign { body: &event.body, id: Some(&id), event_type: None, timestamp: Timestamp::now() };
             let signed = scheme.sign(secret, &message).map_err(|error| error.to_string())?;
             for (name, value) in &signed {
                 headers.insert(name, value.clone());
@@ -111,12 +110,12 @@ impl Handler for Forward {
 /// A 4xx says that this event will never be taken, so it becomes a dead letter at once and can be replayed once the
 /// endpoint is mended; but not where the status itself says "later".
 fn classify(status: StatusCode, after: Option<Duration>, excerpt: &str) -> Outcome {
-    let reason = if excerpt.is_empty() { format!("answered {status}") } else { format!("answered {status}: {excerpt}") };
+    let reason =
+        if excerpt.is_empty() { format!("answered {status}") } else { format!("answered {status}: {excerpt}") };
     match status {
-        StatusCode::REQUEST_TIMEOUT
-        | StatusCode::CONFLICT
-        | StatusCode::TOO_EARLY
-        | StatusCode::TOO_MANY_REQUESTS => Outcome::Retry { after, reason },
+        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Outcome::Retry { after, reason }
+        }
         StatusCode::GONE => Outcome::reject(format!("{reason} (the endpoint says that it is gone for good)")),
         status if status.is_client_error() => Outcome::reject(reason),
         status if status.is_redirection() => {

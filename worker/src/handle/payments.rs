@@ -69,10 +69,8 @@ impl Handler for Payments {
             };
         let amount = if amount_received > 0 { amount_received } else { amount };
         let event_id = attempt.event.id.as_str();
-        let effects = Effects::none().sql(
-            UPSERT_PAYMENT,
-            [id.into(), status.into(), amount.into(), currency.as_str().into(), event_id.into()],
-        );
+        let effects = Effects::none()
+            .sql(UPSERT_PAYMENT, [id.into(), status.into(), amount.into(), currency.as_str().into(), event_id.into()]);
         Outcome::Done(match status {
             "succeeded" => effects.sql(ADD_TO_BALANCE, [currency.into(), amount.into()]),
             _ => effects,
