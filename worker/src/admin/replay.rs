@@ -106,7 +106,7 @@ pub(super) async fn discard(
     Ok(Json(Discarded { dry_run: selection.dry_run, matched, by_handler, discarded }))
 }
 
-/// Replays one dead letter; `false` if it is not dead any more.
+/// Replays one dead letter; `false` if there is none any more.
 async fn replay_one(admin: &Admin, id: String) -> Result<bool, AdminError> {
     let Some(letter) = admin.parts.ledger.dead_letter_by_id(id.clone()).await? else { return Ok(false) };
     let handler = HandlerName::try_new(&letter.row.handler)
@@ -117,7 +117,10 @@ async fn replay_one(admin: &Admin, id: String) -> Result<bool, AdminError> {
     delivered.map_err(|error| AdminError::Unavailable(format!("dead letter {id} was not replayed: {error}")))?;
     tracing::info!(id, %handler, "dead letter replayed");
     metrics::counter!("tidegate_replays_total", "handler" => handler.to_string()).increment(1);
-    Ok(admin.parts.ledger.mark_replayed(id, attempts).await?)
+    // Not marked means that the handler was faster: the dead letter is delivered already, or dead again.
+    let marked = admin.parts.ledger.mark_replayed(id.clone(), attempts).await?;
+    tracing::debug!(id, marked, "dead letter in its queue");
+    Ok(true)
 }
 
 /// The message as it was, on a new ladder.
