@@ -176,13 +176,14 @@ async fn replay(admin: &Admin, change: &Change) -> anyhow::Result<ExitCode> {
     let bar =
         ProgressBar::new(total).with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec}, {eta} left")?);
     let pause = change.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64_of(chunk) / f64_of(rate)));
-    let mut replayed = 0;
+    let (mut replayed, mut skipped) = (0, Vec::new());
     loop {
         let mut part = selection.clone();
         part["limit"] = json!(chunk);
         let answer = admin.ask(Method::POST, path, |request| request.json(&part)).await?;
         let now = answer["replayed"].as_u64().unwrap_or(0);
         replayed += now;
+        skipped.extend(answer["skipped"].as_array().cloned().unwrap_or_default());
         bar.inc(now);
         // Nothing more was replayed: the rest is gone, or it was all.
         if now == 0 || answer["remaining"].as_u64() == Some(0) {
@@ -192,8 +193,11 @@ async fn replay(admin: &Admin, change: &Change) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     if change.json {
-        say!("{}", json!({ "matched": total, "replayed": replayed }));
+        say!("{}", json!({ "matched": total, "replayed": replayed, "skipped": skipped }));
     } else {
+        for letter in &skipped {
+            say!("not replayed: {}: {}", text(letter, "id"), text(letter, "reason"));
+        }
         say!("replayed {replayed} of {total}; see `tidegate dead list` for those that die again");
     }
     Ok(ExitCode::SUCCESS)

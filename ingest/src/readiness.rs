@@ -27,6 +27,15 @@ pub struct ComponentReport {
     pub reason: Option<String>,
 }
 
+impl HealthReport {
+    /// The same without reasons: they name servers, which is for the admin listener only.
+    #[must_use]
+    pub fn without_reasons(mut self) -> Self {
+        self.components.values_mut().for_each(|component| component.reason = None);
+        self
+    }
+}
+
 impl From<&Health> for ComponentReport {
     fn from(health: &Health) -> Self {
         Self { state: health.state(), reason: health.reason().map(str::to_owned) }

@@ -52,8 +52,6 @@ pub struct RawRequest {
     pub(crate) body: Bytes,
     pub(crate) request_id: RequestId,
     pub(crate) received_at: Timestamp,
-    /// Counts the body against the bytes in flight until the request is answered.
-    held: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a request is not answered 2xx.
@@ -156,15 +154,11 @@ impl Door {
         }
         let within = self.limits.body_timeout;
         let read = tokio::time::timeout(within, self.read_body(&headers, body));
-        let (body, held) = read.await.map_err(|_| IngestError::BodyTimeout { within })??;
-        Ok(RawRequest { source, headers, body, request_id, received_at: Timestamp::now(), held })
+        let body = read.await.map_err(|_| IngestError::BodyTimeout { within })??;
+        Ok(RawRequest { source, headers, body, request_id, received_at: Timestamp::now() })
     }
 
-    async fn read_body<B>(
-        &self,
-        headers: &HeaderMap,
-        mut body: B,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), IngestError>
+    async fn read_body<B>(&self, headers: &HeaderMap, mut body: B) -> Result<Bytes, IngestError>
     where
         B: hyper::body::Body<Data = Bytes> + Unpin,
         B::Error: Into<BodyError>,
@@ -188,7 +182,10 @@ impl Door {
             self.hold(&mut held, whole.len() + data.len())?;
             whole.extend_from_slice(&data);
         }
-        Ok((whole.freeze(), held))
+        Ok(match held {
+            Some(permit) => Bytes::from_owner(HeldBody { bytes: whole.freeze(), _permit: permit }),
+            None => Bytes::new(),
+        })
     }
 
     /// Counts `bytes` of this request against the bytes in flight.
@@ -211,14 +208,10 @@ impl Door {
     ///
     /// # Cancel safety
     /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
-    pub async fn receive(self: &Arc<Self>, mut request: RawRequest) -> Result<Accepted, IngestError> {
-        let held = request.held.take();
+    pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Accepted, IngestError> {
         let verified = request.verify()?;
         let door = Arc::clone(self);
-        let admitted = self.tasks.spawn_job(async move {
-            let _held = held;
-            door.admit(verified).await
-        });
+        let admitted = self.tasks.spawn_job(async move { door.admit(verified).await });
         admitted.await.unwrap_or(Err(IngestError::Abandoned))
     }
 
@@ -253,6 +246,18 @@ impl Door {
                 Err(IngestError::NotDurable(error))
             }
         }
+    }
+}
+
+/// A body that counts against the bytes in flight until its last clone is gone, wherever that waits.
+struct HeldBody {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

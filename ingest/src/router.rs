@@ -13,16 +13,18 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use tidegate_shared::event::RequestId;
 use tidegate_shared::telemetry::chain;
 
+use crate::readiness::HealthReport;
 use crate::receive::{Door, IngestError};
 use crate::respond::{self, REQUEST_ID};
 
 /// `/webhooks/{source}`, `/health` and `/ready`.
 pub fn router(door: Arc<Door>) -> Router {
     let webhooks = Router::new().route("/webhooks/{source}", any(webhook)).with_state(Arc::clone(&door));
-    webhooks.merge(state_routes(door)).fallback(nothing_here)
+    let public = Router::new().route("/health", get(public_health)).route("/ready", get(public_ready)).with_state(door);
+    webhooks.merge(public).fallback(nothing_here)
 }
 
-/// `/health` and `/ready`, which the admin listener has too.
+/// `/health` and `/ready` as the admin listener has them: with reasons, which name servers.
 pub(crate) fn state_routes(door: Arc<Door>) -> Router {
     Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(door)
 }
@@ -90,16 +92,28 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 }
 
 async fn health(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
-    let mut response = Json(door.health()).into_response();
-    respond::mark(&mut response, &request_id(&headers));
-    response
+    report(StatusCode::OK, &door.health(), &headers)
 }
 
 async fn ready(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
-    let report = door.health();
-    let status = if door.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    report(readiness(&door), &door.health(), &headers)
+}
+
+async fn public_health(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
+    report(StatusCode::OK, &door.health().without_reasons(), &headers)
+}
+
+async fn public_ready(State(door): State<Arc<Door>>, headers: HeaderMap) -> Response {
+    report(readiness(&door), &door.health().without_reasons(), &headers)
+}
+
+fn readiness(door: &Door) -> StatusCode {
+    if door.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn report(status: StatusCode, report: &HealthReport, headers: &HeaderMap) -> Response {
     let mut response = (status, Json(report)).into_response();
-    respond::mark(&mut response, &request_id(&headers));
+    respond::mark(&mut response, &request_id(headers));
     response
 }
 

@@ -15,6 +15,8 @@ pub enum Health {
     Blocked(String),
     /// It cannot be reached.
     Down(String),
+    /// We have closed it, because the process stops.
+    Closed,
 }
 
 impl Health {
@@ -32,6 +34,7 @@ impl Health {
             Self::Up => "up",
             Self::Blocked(_) => "blocked",
             Self::Down(_) => "down",
+            Self::Closed => "closed",
         }
     }
 
@@ -39,7 +42,7 @@ impl Health {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Starting | Self::Up => None,
+            Self::Starting | Self::Up | Self::Closed => None,
             Self::Blocked(reason) | Self::Down(reason) => Some(reason),
         }
     }
@@ -79,6 +82,7 @@ impl HealthCell {
             if now.state() != health.state() {
                 match &health {
                     Health::Up => tracing::info!(component = self.name, "up"),
+                    Health::Closed => tracing::debug!(component = self.name, "closed"),
                     Health::Starting | Health::Blocked(_) | Health::Down(_) => {
                         tracing::warn!(component = self.name, state = %health, "not up");
                     }

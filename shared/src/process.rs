@@ -74,8 +74,8 @@ pub async fn listen_near(address: SocketAddr, flag: &'static str) -> Result<TcpL
     match listen(address, flag).await {
         Err(ListenError { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
             let near = listen(SocketAddr::new(address.ip(), 0), flag).await?;
-            let instead = near.local_addr().ok();
-            tracing::warn!(%address, ?instead, "another process has this address; choose one with {flag}");
+            let instead = near.local_addr().map(|address| address.to_string()).unwrap_or_default();
+            tracing::warn!(%address, instead, "another process has this address; choose one with {flag}");
             Ok(near)
         }
         listening => listening,

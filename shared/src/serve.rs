@@ -26,6 +26,11 @@ const HEADERS_MAX: usize = 64;
 /// Bytes of one request's head at most.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Time for a client to take its last answer once the process stops.
+const CLOSING_MAX: Duration = Duration::from_secs(20);
+/// Time for a client to take what was sent to it: one that never reads would hold its connection for ever.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+
 /// The bounds of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -78,6 +83,10 @@ async fn accept(
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "a connection is gone before its first byte");
             }
+            #[cfg(target_os = "linux")]
+            if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX)) {
+                tracing::debug!(%error, "a connection has no limit on unread answers");
+            }
             Some((stream, peer, permit))
         }
         Err(error) => {
@@ -112,7 +121,11 @@ where
         ended = served.as_mut() => ended,
         () = shutdown.cancelled() => {
             served.as_mut().graceful_shutdown();
-            served.await
+            match tokio::time::timeout(CLOSING_MAX, served).await {
+                Ok(ended) => ended,
+                // A client that does not read its answer must not keep the process.
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {

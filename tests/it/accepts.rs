@@ -17,6 +17,7 @@ on_both_backends!(
     every_byte_of_body_and_headers_reaches_the_handler,
     a_slow_handler_does_not_hold_up_another,
     an_event_that_no_handler_wants_is_kept,
+    an_event_that_only_the_binding_lets_through_is_kept,
     one_request_id_leads_from_the_answer_to_the_event,
     a_request_finishes_although_the_worker_and_the_door_are_told_to_stop,
 );
@@ -140,6 +141,19 @@ async fn an_event_that_no_handler_wants_is_kept(backend: Backend) -> Result<()> 
     let row = stack.until_status("unwanted", "accepted").await?;
     assert_eq!(row["handlers"].as_array().map(Vec::len), Some(0));
     assert_eq!(row["body"], "{\"a\":1}", "it can be looked at");
+    stack.finish().await
+}
+
+/// RabbitMQ has wildcards for whole words only: `pu*` is bound as `*`, and the worker must not drop what it lets through.
+async fn an_event_that_only_the_binding_lets_through_is_kept(backend: Backend) -> Result<()> {
+    let handler = "[[handler]]\nname = \"some\"\non = [\"github:pu*\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
+    let stack = Stack::start(backend, &format!("{SOURCES}{handler}")).await?;
+    for (id, event) in [("wanted", "push"), ("other", "issues")] {
+        send(&client(), &stack.url("github"), &sender::github(id, event, "{\"a\":1}")).await?;
+    }
+    stack.until_status("wanted", "applied").await?;
+    let row = stack.until_status("other", "accepted").await?;
+    assert_eq!((row["handlers"].as_array().map(Vec::len), &row["body"]), (Some(0), &"{\"a\":1}".into()));
     stack.finish().await
 }
 

@@ -29,7 +29,7 @@ impl Backstop {
     pub(crate) async fn run(self: Arc<Self>, queue: Queue, stream: Stream, tasks: Tasks) {
         let deliveries = queue.consume(&stream, PREFETCH);
         let jobs = tasks.clone();
-        for_each_delivery(deliveries, &tasks, |delivery| {
+        for_each_delivery(deliveries, PREFETCH, &tasks, |delivery, permit| {
             let (backstop, stream) = (Arc::clone(&self), stream.clone());
             drop(jobs.spawn_job(async move {
                 let settled = if stream == Stream::Dead {
@@ -40,6 +40,7 @@ impl Backstop {
                 if let Err(error) = settled {
                     tracing::warn!(error = %chain(&error), "a delivery could not be settled; it comes again");
                 }
+                drop(permit);
             }));
         })
         .await;
@@ -58,17 +59,9 @@ impl Backstop {
     }
 
     async fn log(&self, delivery: Delivery) -> Result<Settled, SettleError> {
-        let decoded = match (Received { handler: name("unrouted"), delivery }).decode() {
-            Ok(decoded) => decoded,
-            Err(undecodable) => return undecodable.dead_letter(&self.ledger).await,
-        };
-        let logged = self.ledger.until_done(|ledger| {
-            let event = Arc::clone(&decoded.event);
-            async move { ledger.log_unrouted(event).await }
-        });
-        match logged.await {
-            Some(()) => decoded.unwanted().await,
-            None => decoded.give_back().await,
+        match (Received { handler: name("unrouted"), delivery }).decode() {
+            Ok(decoded) => decoded.unwanted(&self.ledger).await,
+            Err(undecodable) => undecodable.dead_letter(&self.ledger).await,
         }
     }
 }

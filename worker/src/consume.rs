@@ -7,6 +7,7 @@ use tidegate_shared::event::Event;
 use tidegate_shared::queue::{Deliveries, Delivery, HandlerQueue, Queue, SettleError, Stream, Topology};
 use tidegate_shared::tasks::Tasks;
 use tidegate_shared::telemetry::chain;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::commit::{Committer, Uncommitted};
 use crate::decode::{Decoded, Received};
@@ -24,15 +25,17 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// Takes deliveries until the shutdown. Each is a job of `tasks`, and at most the queue's prefetch run at once:
-    /// the queue gives no more before one of them is settled.
+    /// Takes deliveries until the shutdown. Each is a job of `tasks`, and at most the queue's prefetch run at once.
     pub(crate) async fn run(self: Arc<Self>, queue: Queue, tasks: Tasks) {
         let stream = Stream::Handler(self.queue.name.clone());
         let deliveries = queue.consume(&stream, self.queue.prefetch);
         let jobs = tasks.clone();
-        for_each_delivery(deliveries, &tasks, |delivery| {
+        for_each_delivery(deliveries, self.queue.prefetch, &tasks, |delivery, permit| {
             let consumer = Arc::clone(&self);
-            drop(jobs.spawn_job(async move { consumer.settle_and_tell(delivery).await }));
+            drop(jobs.spawn_job(async move {
+                consumer.settle_and_tell(delivery).await;
+                drop(permit);
+            }));
         })
         .await;
     }
@@ -60,7 +63,7 @@ impl Consumer {
         };
         // A replay goes to one handler on purpose, whatever its patterns are by now.
         if decoded.progress.replay_of.is_none() && !self.queue.wants(&decoded.event) {
-            return decoded.unwanted().await;
+            return decoded.unwanted(&self.ledger).await;
         }
         let wanted_by = self.wanted_by(&decoded.event);
         match self.run_handler(&decoded).await {
@@ -113,14 +116,27 @@ pub(crate) fn wanted_by(topology: &Topology, event: &Event) -> String {
 }
 
 /// Gives each delivery to `each` until the shutdown or the end of the queue; then stops taking new ones.
-pub(crate) async fn for_each_delivery(mut deliveries: Deliveries, tasks: &Tasks, mut each: impl FnMut(Delivery)) {
+///
+/// `each` holds the permit until the delivery is settled: the queue's own prefetch begins anew with every connection, so
+/// that it alone would not bound what one process holds.
+pub(crate) async fn for_each_delivery(
+    mut deliveries: Deliveries,
+    at_once_max: u16,
+    tasks: &Tasks,
+    mut each: impl FnMut(Delivery, OwnedSemaphorePermit),
+) {
+    let permits = Arc::new(Semaphore::new(usize::from(at_once_max)));
+    let next = async |deliveries: &mut Deliveries| {
+        let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
+        Some((deliveries.next().await?, permit))
+    };
     loop {
-        let delivery = tokio::select! {
+        let taken = tokio::select! {
             () = tasks.shutdown().cancelled() => break,
-            delivery = deliveries.next() => delivery,
+            taken = next(&mut deliveries) => taken,
         };
-        match delivery {
-            Some(delivery) => each(delivery),
+        match taken {
+            Some((delivery, permit)) => each(delivery, permit),
             None => break,
         }
     }

@@ -127,13 +127,14 @@ async fn consume_all(config: Config, handlers: Vec<RunnableHandler>, parts: Part
     }
     admin.set_migrated();
     let topology = Arc::new(config.topology());
-    let committer = Committer::start(parts.ledger.clone(), config.worker.commit_batch_max.get(), &tasks);
     for (queue, handler) in topology.handlers.iter().zip(handlers) {
+        // One each: effects that wait for a lock must not hold up another handler's.
+        let committer = Committer::start(parts.ledger.clone(), config.worker.commit_batch_max.get(), &tasks);
         let consumer = Consumer {
             queue: queue.clone(),
             handler,
             topology: Arc::clone(&topology),
-            committer: committer.clone(),
+            committer,
             ledger: ledger.clone(),
         };
         tasks.spawn("consumer", Arc::new(consumer).run(parts.queue.clone(), tasks.clone()));
@@ -142,6 +143,6 @@ async fn consume_all(config: Config, handlers: Vec<RunnableHandler>, parts: Part
     for stream in [Stream::Dead, Stream::Unrouted] {
         tasks.spawn("backstop", Arc::clone(&backstop).run(parts.queue.clone(), stream, tasks.clone()));
     }
-    drop((committer, backstop));
+    drop(backstop);
     tasks.shutdown().cancelled().await;
 }

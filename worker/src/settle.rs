@@ -179,11 +179,19 @@ impl Decoded {
         Ok(Settled::GivenBack)
     }
 
-    /// Acknowledges a delivery that the handler's patterns do not match: its binding is wider than them, or older.
+    /// Keeps in the event log what no handler wants, or what this one does not: its binding is wider than its
+    /// patterns, or of another configuration. Only then is it acknowledged: it was answered 2xx.
     ///
     /// # Errors
     /// As [`Self::fail`].
-    pub(crate) async fn unwanted(self) -> Result<Settled, SettleError> {
+    pub(crate) async fn unwanted(self, ledger: &PatientLedger) -> Result<Settled, SettleError> {
+        let logged = ledger.until_done(|ledger| {
+            let event = Arc::clone(&self.event);
+            async move { ledger.log_unrouted(event).await }
+        });
+        if logged.await.is_none() {
+            return self.give_back().await;
+        }
         self.ticket.ack().await?;
         Ok(Settled::Unwanted)
     }

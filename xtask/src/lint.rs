@@ -6,12 +6,15 @@ use anyhow::Result;
 
 use crate::{cargo, run};
 
+/// Private items are documented for whoever works on them, so links may lead to them.
+const RUSTDOC_FLAGS: &str = "-D warnings -A rustdoc::private-intra-doc-links";
+
 pub(crate) fn lint() -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings"))?;
+        .env("RUSTDOCFLAGS", RUSTDOC_FLAGS))?;
     if installed("deny") {
         run(cargo().args(["deny", "check"]))?;
     } else {

@@ -22,6 +22,8 @@ use crate::wire::{Message, Progress, WireMessage};
 
 /// Jobs taken in one commit at most.
 const TAKE_MAX: usize = 128;
+/// Between two tries of a write that the disk did not take.
+const DISK_PAUSE: Duration = Duration::from_millis(200);
 /// An idle pump looks at the clock this often: bounds the harm of a clock that was set back.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -50,10 +52,19 @@ impl EmbeddedQueue {
         let (event, handlers) = (event.clone(), wanted.clone());
         let write = self.store.write(move |tx| {
             let now = now_ms();
+            let known = stored_body_is(tx, &event)?;
+            if known == Some(false) {
+                // Whatever the claim's window says: the row of the other body stands, and its jobs point to it.
+                return Ok(Stored::OtherBody);
+            }
             match claim_in(tx, &event.key, &event.body_hash, window, now)? {
                 Decision::Fresh => {}
                 Decision::Duplicate | Decision::InFlight => return Ok(Stored::Duplicate),
                 Decision::Conflict => return Ok(Stored::OtherBody),
+            }
+            if known == Some(true) {
+                // Its claim has ended, but the event and its jobs were stored with it, and the inbox knows what was applied.
+                return Ok(Stored::New);
             }
             let seq = insert_event(tx, &event, &handlers)?;
             for handler in &handlers {
@@ -187,9 +198,24 @@ impl EmbeddedTicket {
 
     async fn settle<F>(&self, work: F) -> Result<(), SettleError>
     where
-        F: FnOnce(&Connection) -> rusqlite::Result<usize> + Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<usize> + Clone + Send + 'static,
     {
-        self.store.write(work).await.map(drop).map_err(|error| SettleError::Store(chain(&error)))
+        write_until_committed(&self.store, work).await.map_err(|error| SettleError::Store(chain(&error)))
+    }
+}
+
+/// Writes again and again while the disk does not take it: a job whose settlement were given up would stay taken until
+/// the restart. Ends with the store.
+async fn write_until_committed<F>(store: &Store, work: F) -> Result<(), StoreError>
+where
+    F: FnOnce(&Connection) -> rusqlite::Result<usize> + Clone + Send + 'static,
+{
+    loop {
+        match store.write(work.clone()).await {
+            Err(StoreError::NotCommitted(reason)) => tracing::warn!(reason, "a settlement waits for the disk"),
+            written => return written.map(drop),
+        }
+        tokio::time::sleep(DISK_PAUSE).await;
     }
 }
 
@@ -299,7 +325,7 @@ impl Pump {
     }
 
     async fn take_back(&self, job: i64) {
-        if let Err(error) = self.store.write(move |tx| give_back(tx, job)).await {
+        if let Err(error) = write_until_committed(&self.store, move |tx| give_back(tx, job)).await {
             tracing::warn!(error = %chain(&error), "a job was not given back; it comes again after the restart");
         }
     }
@@ -348,6 +374,13 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
     ])?;
     tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?
         .query_row([event.key.as_bytes()], |row| row.get(0))
+}
+
+/// Whether the event that stands under this key has this body; `None` if there is none.
+fn stored_body_is(tx: &Connection, event: &Event) -> rusqlite::Result<Option<bool>> {
+    tx.prepare_cached("SELECT body = ?2 FROM events WHERE event_key = ?1")?
+        .query_row(params![event.key.as_bytes(), &event.body[..]], |row| row.get(0))
+        .optional()
 }
 
 fn insert_job(

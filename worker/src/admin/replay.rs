@@ -10,7 +10,8 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 use tidegate_shared::event::HandlerName;
-use tidegate_shared::ledger::{DeadLetterCount, DeadLetterDetail, DeadLetterFilter, Page};
+use tidegate_shared::ledger::{DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterStatus, Page};
+use tidegate_shared::queue::PublishError;
 use tidegate_shared::wire::WireMessage;
 
 use super::query::{LIMIT_MAX, filter};
@@ -44,8 +45,17 @@ pub(super) struct Replayed {
     matched: u64,
     by_handler: Vec<DeadLetterCount>,
     replayed: u64,
+    /// Those that cannot be replayed, with the reason: their handler is gone, for example.
+    skipped: Vec<Skipped>,
     /// Still to be replayed: ask again with the same selection.
     remaining: u64,
+}
+
+/// A dead letter that stays where it is.
+#[derive(Debug, Serialize)]
+pub(super) struct Skipped {
+    id: String,
+    reason: String,
 }
 
 /// What was discarded.
@@ -83,15 +93,18 @@ pub(super) async fn replay(
     let filter = selection.filter()?;
     let by_handler = admin.parts.ledger.count_dead_letters(filter.clone()).await?;
     let matched = by_handler.iter().map(|count| count.count).sum();
-    let mut replayed = 0;
+    let (mut replayed, mut skipped) = (0, Vec::new());
     if !selection.dry_run {
         let limit = selection.limit.unwrap_or(LIMIT_USUAL).clamp(1, LIMIT_MAX);
         for letter in admin.parts.ledger.dead_letters(filter, Page { limit, after: None }).await? {
-            replayed += u64::from(replay_one(&admin, letter.id).await?);
+            match replay_one(&admin, &letter.id).await? {
+                None => replayed += 1,
+                Some(reason) => skipped.push(Skipped { id: letter.id, reason }),
+            }
         }
     }
-    let remaining = u64::saturating_sub(matched, replayed);
-    Ok(Json(Replayed { dry_run: selection.dry_run, matched, by_handler, replayed, remaining }))
+    let remaining = u64::saturating_sub(matched, replayed + skipped.len() as u64);
+    Ok(Json(Replayed { dry_run: selection.dry_run, matched, by_handler, replayed, skipped, remaining }))
 }
 
 pub(super) async fn discard(
@@ -106,21 +119,28 @@ pub(super) async fn discard(
     Ok(Json(Discarded { dry_run: selection.dry_run, matched, by_handler, discarded }))
 }
 
-/// Replays one dead letter; `false` if there is none any more.
-async fn replay_one(admin: &Admin, id: String) -> Result<bool, AdminError> {
-    let Some(letter) = admin.parts.ledger.dead_letter_by_id(id.clone()).await? else { return Ok(false) };
-    let handler = HandlerName::try_new(&letter.row.handler)
-        .map_err(|error| AdminError::BadRequest(format!("dead letter {id}: {error}")))?;
+/// Replays one dead letter, or says why that one cannot be replayed.
+async fn replay_one(admin: &Admin, id: &str) -> Result<Option<String>, AdminError> {
+    let letter = match admin.parts.ledger.dead_letter_by_id(id.to_owned()).await? {
+        Some(letter) if letter.status == DeadLetterStatus::Dead => letter,
+        Some(_) | None => return Ok(Some("it is not dead any more".to_owned())),
+    };
+    let Ok(handler) = HandlerName::try_new(&letter.row.handler) else {
+        return Ok(Some(format!("{:?} is no handler's name", letter.row.handler)));
+    };
     let attempts = letter.row.attempts;
-    let message = replayed_message(letter);
-    let delivered = admin.parts.queue.deliver(&handler, &message).await;
-    delivered.map_err(|error| AdminError::Unavailable(format!("dead letter {id} was not replayed: {error}")))?;
+    match admin.parts.queue.deliver(&handler, &replayed_message(letter)).await {
+        Ok(()) => {}
+        // Of this letter, and for good: the others must not wait for it.
+        Err(PublishError::Refused(reason)) => return Ok(Some(reason)),
+        Err(error) => return Err(AdminError::Unavailable(format!("dead letter {id} was not replayed: {error}"))),
+    }
     tracing::info!(id, %handler, "dead letter replayed");
     metrics::counter!("tidegate_replays_total", "handler" => handler.to_string()).increment(1);
     // Not marked means that the handler was faster: the dead letter is delivered already, or dead again.
-    let marked = admin.parts.ledger.mark_replayed(id.clone(), attempts).await?;
+    let marked = admin.parts.ledger.mark_replayed(id.to_owned(), attempts).await?;
     tracing::debug!(id, marked, "dead letter in its queue");
-    Ok(true)
+    Ok(None)
 }
 
 /// The message as it was, on a new ladder.

@@ -108,6 +108,21 @@ async fn a_claim_ends_with_its_window() {
 }
 
 #[tokio::test]
+async fn another_body_is_told_apart_after_the_window_too() {
+    let Fixture { queue, .. } = &fixture().await;
+    let (first, other) = (event("1", "order.paid", "body"), event("1", "order.paid", "other body"));
+    assert_eq!(queue.publish(&first, Duration::from_millis(1)).await, Ok(Stored::New));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(queue.publish(&other, DAY).await, Ok(Stored::OtherBody));
+    assert_eq!(queue.publish(&first, DAY).await, Ok(Stored::New), "the first is still the one with this key");
+    let mut paid = queue.consume(&stream("paid"), 4);
+    let delivery = next(&mut paid).await;
+    assert_eq!(delivery.message.body, "body");
+    delivery.ticket.ack().await.expect("it is acknowledged");
+    nothing_comes(&mut paid).await;
+}
+
+#[tokio::test]
 async fn a_retry_comes_after_its_delay_with_its_attempt() {
     let Fixture { queue, .. } = &fixture().await;
     queue.publish(&event("1", "order.sent", "body"), DAY).await.expect("it is stored");

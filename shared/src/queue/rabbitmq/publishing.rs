@@ -66,7 +66,7 @@ impl Publishing {
                 break;
             }
         }
-        self.supervisor.vital().set(Health::Down("closed".to_owned()));
+        self.supervisor.vital().set(Health::Closed);
     }
 
     /// Connects; meanwhile whatever still waits is told that nothing was sent. `None` once closed.

@@ -161,7 +161,7 @@ impl Task {
                 break;
             }
         }
-        self.supervisor.vital().set(Health::Down("closed".to_owned()));
+        self.supervisor.vital().set(Health::Closed);
     }
 
     async fn connect(&mut self) -> Option<(Link, Events)> {

@@ -92,7 +92,9 @@ impl RabbitMqTicket {
             let sent = tokio::time::timeout(PUBLISH_TIMEOUT, shared.publisher.send(outgoing)).await;
             let late = || PublishError::OutcomeUnknown(format!("no confirm within {PUBLISH_TIMEOUT:?}"));
             let Err(error) = sent.unwrap_or_else(|_| Err(late())) else { return Ok(()) };
-            if self.acker.poisoned() || Instant::now() + PUBLISH_PAUSE > patience_ends {
+            // It may be there already: another copy beside it would only add to what a slow broker has to do.
+            let may_be_durable = matches!(error, PublishError::OutcomeUnknown(_));
+            if may_be_durable || self.acker.poisoned() || Instant::now() + PUBLISH_PAUSE > patience_ends {
                 return Err(error);
             }
             tracing::debug!(%error, "a retry is not durable yet");

@@ -48,6 +48,7 @@ fn worst(all: &[Health]) -> Health {
         Health::Starting => 1,
         Health::Blocked(_) => 2,
         Health::Down(_) => 3,
+        Health::Closed => 4,
     };
     all.iter().max_by_key(severity).cloned().unwrap_or(Health::Starting)
 }
