@@ -59,7 +59,7 @@ impl VerifiedEvent {
         let token = ClaimToken::generate();
         let give_up = Instant::now() + limits.claim_wait;
         loop {
-            let decided = claims.claim(&self.event.key, token, &self.event.body_hash, limits.claim_lease).await;
+            let decided = claims.claim(&self.event.key, token, &self.event.fingerprint, limits.claim_lease).await;
             match decided {
                 Ok(Decision::Fresh) => return Ok(Claim::Fresh(self.claimed(Some(token)))),
                 Ok(Decision::Duplicate) => {

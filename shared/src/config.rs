@@ -182,6 +182,8 @@ pub struct SourceConfig {
     pub verifier: Arc<Verifier>,
     /// How long an event's claim is remembered.
     pub dedup_window: Duration,
+    /// As in [`crate::provider::Preset::counters`].
+    pub counters: &'static [&'static str],
 }
 
 /// `[[handler]]`

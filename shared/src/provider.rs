@@ -34,6 +34,8 @@ pub struct Preset {
     pub proven: &'static str,
     /// What the provider asks before it sends events.
     pub handshake: Handshake,
+    /// JSON fields whose numbers it changes from one delivery of an event to the next.
+    pub counters: &'static [&'static str],
 }
 
 /// What a provider asks before it sends events.

@@ -189,6 +189,7 @@ impl Message {
             headers: wire.http_headers()?,
             body: wire.body.clone(),
             body_hash,
+            fingerprint: body_hash,
         };
         Ok(Self { event, progress: wire.progress()? })
     }

@@ -28,6 +28,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName) -> Option<Sou
     let dedup_window = section.or("dedup_window", 4 * DAY);
     signature.finish();
     let scheme = with_tolerance(section, scheme?);
+    let counters = provider.as_deref().and_then(preset).map_or(&[][..], |preset| preset.counters);
     let secrets = secrets?;
     if secrets.iter().any(|secret| secret.expose().len() < SECRET_ADVISED) {
         section.warn("secrets", "a secret is shorter than the 24 bytes that Standard Webhooks asks for");
@@ -35,7 +36,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName) -> Option<Sou
     match Verifier::try_new(scheme.clone(), &secrets) {
         Ok(verifier) => {
             let verifier = Arc::new(verifier);
-            Some(SourceConfig { name, provider: provider?, scheme, secrets, verifier, dedup_window })
+            Some(SourceConfig { name, provider: provider?, scheme, secrets, verifier, dedup_window, counters })
         }
         Err(error) => {
             section.mistake("secrets", error.to_string());

@@ -35,6 +35,7 @@ fn event(id: &str) -> Arc<Event> {
         content_type: None,
         headers: HeaderMap::new(),
         body_hash: BodyHash::of(&body),
+        fingerprint: BodyHash::of(&body),
         body,
     })
 }

@@ -25,6 +25,7 @@ pub(super) const PRESET: Preset = Preset {
     source: SOURCE,
     proven: PROVEN,
     handshake: Handshake::None,
+    counters: &[],
 };
 
 pub(super) const BODY_PRESET: Preset = Preset {
@@ -38,6 +39,7 @@ pub(super) const BODY_PRESET: Preset = Preset {
     source: SOURCE,
     proven: PROVEN,
     handshake: Handshake::None,
+    counters: &[],
 };
 
 fn scheme() -> Scheme {

@@ -15,6 +15,7 @@ pub(super) const PRESET: Preset = Preset {
     source: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
     proven: "GitHub's published vector; requests signed by @octokit/webhooks-methods 6.0.0",
     handshake: Handshake::None,
+    counters: &[],
 };
 
 /// The older `X-Hub-Signature` (SHA-1) is sent beside it and ignored: whoever can choose picks the weaker one.

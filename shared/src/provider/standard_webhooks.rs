@@ -20,6 +20,7 @@ pub(super) const PRESET: Preset = Preset {
     source: "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
     proven: "the vectors of the Standard Webhooks and Svix libraries; requests signed by standardwebhooks 1.1.0 (PyPI)",
     handshake: Handshake::None,
+    counters: &[],
 };
 
 /// The public-key version `v1a` is another scheme, and ignored here.

@@ -19,6 +19,7 @@ pub(super) const PRESET: Preset = Preset {
     source: "https://docs.stripe.com/webhooks/signature and stripe-node src/Webhooks.ts",
     proven: "requests signed by stripe-node 23.1.0",
     handshake: Handshake::None,
+    counters: &["pending_webhooks"],
 };
 
 /// While a secret is rolled there are several `v1`; `v0` is a test scheme and never counts.

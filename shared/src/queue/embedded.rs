@@ -57,7 +57,7 @@ impl EmbeddedQueue {
                 // Whatever the claim's window says: the row of the other body stands, and its jobs point to it.
                 return Ok(Stored::OtherBody);
             }
-            match claim_in(tx, &event.key, &event.body_hash, window, now)? {
+            match claim_in(tx, &event.key, &event.fingerprint, window, now)? {
                 Decision::Fresh => {}
                 Decision::Duplicate | Decision::InFlight => return Ok(Stored::Duplicate),
                 Decision::Conflict => return Ok(Stored::OtherBody),
@@ -357,8 +357,9 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
     let wire = Message::first(event.clone()).encode();
     tx.prepare_cached(
         "INSERT INTO events
-             (event_key, source, event_id, event_type, received_at, request_id, handlers, content_type, headers, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (event_key) DO NOTHING",
+             (event_key, source, event_id, event_type, received_at, request_id, handlers, content_type, headers, body,
+              fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (event_key) DO NOTHING",
     )?
     .execute(params![
         event.key.as_bytes(),
@@ -371,6 +372,7 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
         event.content_type,
         wire.header_block(),
         &event.body[..],
+        event.fingerprint.as_bytes(),
     ])?;
     tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?
         .query_row([event.key.as_bytes()], |row| row.get(0))
@@ -378,8 +380,8 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
 
 /// Whether the event that stands under this key has this body; `None` if there is none.
 fn stored_body_is(tx: &Connection, event: &Event) -> rusqlite::Result<Option<bool>> {
-    tx.prepare_cached("SELECT body = ?2 FROM events WHERE event_key = ?1")?
-        .query_row(params![event.key.as_bytes(), &event.body[..]], |row| row.get(0))
+    tx.prepare_cached("SELECT COALESCE(fingerprint = ?2, 1) FROM events WHERE event_key = ?1")?
+        .query_row(params![event.key.as_bytes(), event.fingerprint.as_bytes()], |row| row.get(0))
         .optional()
 }
 

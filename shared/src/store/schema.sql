@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS events (
     handlers     TEXT NOT NULL,          -- names of the handlers that want it, separated by commas
     content_type TEXT,
     headers      BLOB,                   -- as wire::WireMessage::header_block writes them
-    body         BLOB
+    body         BLOB,
+    fingerprint  BLOB                    -- what tells it from another event with its id; event::Event::fingerprint
 );
 CREATE INDEX IF NOT EXISTS events_by_id ON events (event_id);
 

@@ -20,6 +20,7 @@ fn event() -> Event {
             (HeaderName::from_static("x-bytes"), HeaderValue::from_bytes(b"caf\xe9").expect("a value")),
         ]),
         body_hash: BodyHash::of(&body),
+        fingerprint: BodyHash::of(&body),
         body,
     }
 }

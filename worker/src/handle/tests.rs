@@ -21,6 +21,7 @@ fn event(event_type: &str, body: &str) -> Event {
         content_type: None,
         headers: HeaderMap::new(),
         body_hash: BodyHash::of(&body),
+        fingerprint: BodyHash::of(&body),
         body,
     }
 }
