@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::Value;
 use tidegate_shared::config;
+use tidegate_shared::environment;
 use tidegate_shared::problem::Problem;
 use tidegate_shared::signature::Secret;
 use url::Url;
@@ -46,7 +47,7 @@ pub(crate) struct Rows {
 
 impl At {
     pub(crate) fn connect(&self) -> anyhow::Result<Admin> {
-        let from_environment = config::environment(TOKEN).map(Secret::new);
+        let from_environment = environment::variable(TOKEN).map(Secret::new);
         let (base, token) = match &self.config {
             Some(path) => {
                 let admin = config::load(path)?.admin;

@@ -3,7 +3,7 @@
 //! [`Config::parse`] is pure; only [`load`] touches the file system and the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use toml::de::DeTable;
 use url::Url;
 
 use crate::claims::redis::RedisSettings;
+use crate::environment;
 use crate::event::{HandlerName, SourceName};
 use crate::ledger::postgres::PostgresSettings;
 use crate::pattern::Pattern;
@@ -21,6 +22,7 @@ use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
 use crate::signature::{Scheme, Secret, Verifier};
 
+mod read;
 mod reader;
 mod setting;
 mod source;
@@ -28,21 +30,12 @@ mod source;
 pub use reader::{Mistake, Setting};
 pub use setting::{ByteCount, ServerUrl};
 
-use reader::{Context, Section, nearest};
+use reader::Context;
 
 /// The handlers that every worker has.
 pub const BUILT_IN_HANDLERS: [&str; 3] = ["archive", "forward", "payments"];
 /// The secret of the sources that `tidegate dev` has without a configuration. Known to everyone: loopback only.
 pub const DEVELOPMENT_SECRET: &str = "tidegate-development-secret";
-
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
-/// Bytes of a body where nothing is said: GitHub sends up to 25 MB.
-const BODY_LIMIT: usize = 25 << 20;
-/// What RabbitMQ 4 takes as one message by default.
-const RABBITMQ_MESSAGE_MAX: usize = 16 << 20;
-/// RabbitMQ's default time for a consumer to settle a delivery; a handler must be well within it.
-const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -236,14 +229,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         file: file.clone(),
         mistakes: vec![Mistake { line: None, key: file.clone(), message: format!("cannot read it: {error}") }],
     })?;
-    Config::parse(&file, &text, &environment)
-}
-
-/// Reads a variable of the process's environment: for the few values that are not in the file.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    Config::parse(&file, &text, &environment::variable)
 }
 
 impl Config {
@@ -317,263 +303,13 @@ impl Config {
             warnings: Vec::new().into(),
             known: BTreeSet::new().into(),
         });
-        let config = read_root(&Rc::clone(&context), root.get_ref());
+        let config = read::read_root(&Rc::clone(&context), root.get_ref());
         let mut mistakes = context.mistakes.take();
         mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(usize::MAX));
         let known = context.known.take();
         match config {
             Some(config) if mistakes.is_empty() => (Ok(Self { warnings: context.warnings.take(), ..config }), known),
             Some(_) | None => (Err(ConfigError { file: file.to_owned(), mistakes }), known),
-        }
-    }
-}
-
-fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -> Option<Config> {
-    let root = Section::root(Rc::clone(context), table);
-    let worker = read_worker(root.section("worker"));
-    let ingest = read_ingest(root.section("ingest"));
-    let claims = read_claims(root.section("claims"), &ingest);
-    let admin = read_admin(root.section("admin"), &ingest);
-    let http = root.section("http");
-    let http_listen = http.is_present().then(|| http.or("listen", loopback(3002)));
-    http.finish();
-    let backend = read_backend(root.section("backend"), &ingest, &claims);
-    let sources = read_sources(&root);
-    let handlers = read_handlers(&root, &worker, sources.as_ref());
-    root.finish();
-    Some(Config {
-        ingest,
-        claims,
-        worker,
-        admin,
-        http: http_listen,
-        backend: backend?,
-        sources: sources?,
-        handlers: handlers?,
-        warnings: Vec::new(),
-    })
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-fn read_ingest(section: Section<'_>) -> IngestConfig {
-    let count = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-    let config = IngestConfig {
-        listen: section.or("listen", loopback(3000)),
-        admin: section.or("admin", loopback(3003)),
-        public_url: section.get("public_url"),
-        body_limit: section.or("body_limit", ByteCount(BODY_LIMIT)).0,
-        connections_max: section.or("connections_max", count(4_096)),
-        bytes_in_flight_max: section.or("bytes_in_flight_max", ByteCount(256 << 20)).0,
-        header_timeout: section.or("header_timeout", 5 * SECOND),
-        body_timeout: section.or("body_timeout", 10 * SECOND),
-        publish_timeout: section.or("publish_timeout", 2 * SECOND),
-        shutdown_grace: section.or("shutdown_grace", 25 * SECOND),
-    };
-    if config.bytes_in_flight_max < config.body_limit {
-        section
-            .mistake("bytes_in_flight_max", "must be at least body_limit, or no large body is ever taken".to_owned());
-    }
-    section.finish();
-    config
-}
-
-fn read_claims(section: Section<'_>, ingest: &IngestConfig) -> ClaimsConfig {
-    let config = ClaimsConfig {
-        timeout: section.or("timeout", Duration::from_millis(150)),
-        lease: section.or("lease", 10 * SECOND),
-        wait: section.or("wait", Duration::from_millis(1_500)),
-        on_unavailable: section.or("on_unavailable", OnUnavailable::Accept),
-    };
-    // A lease that ends before its publish lets a second request publish the same event beside it: harmless, but wasteful.
-    if config.lease <= ingest.publish_timeout + config.timeout {
-        section.mistake("lease", "must be longer than ingest.publish_timeout and claims.timeout together".to_owned());
-    }
-    if config.wait >= config.lease {
-        section.mistake("wait", "must be shorter than claims.lease".to_owned());
-    }
-    section.finish();
-    config
-}
-
-impl Setting for OnUnavailable {
-    const EXPECTED: &'static str = "\"accept\" or \"reject\"";
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "accept" => Ok(Self::Accept),
-            "reject" => Ok(Self::Reject),
-            _ => Err(String::new()),
-        }
-    }
-}
-
-fn read_worker(section: Section<'_>) -> WorkerConfig {
-    let config = WorkerConfig {
-        shutdown_grace: section.or("shutdown_grace", 35 * SECOND),
-        commit_batch_max: section.or("commit_batch_max", NonZeroUsize::new(128).unwrap_or(NonZeroUsize::MIN)),
-        own_handlers: section.list("own_handlers").unwrap_or_default(),
-    };
-    section.finish();
-    config
-}
-
-fn read_admin(section: Section<'_>, ingest: &IngestConfig) -> AdminConfig {
-    let config = AdminConfig { listen: section.or("listen", loopback(3001)), token: section.get("token") };
-    if let Some(message) = config.unguarded(config.listen).or_else(|| config.unguarded(ingest.admin)) {
-        section.mistake("token", message);
-    }
-    section.finish();
-    config
-}
-
-fn read_backend(section: Section<'_>, ingest: &IngestConfig, claims: &ClaimsConfig) -> Option<Backend> {
-    let kind: String = section.or("kind", "embedded".to_owned());
-    let path: PathBuf = section.or("path", "./tidegate-data".into());
-    let backend = match kind.as_str() {
-        "embedded" => {
-            // They may stand ready in a file that is switched over.
-            for key in ["rabbitmq", "redis", "postgres", "namespace"] {
-                section.ignore(key);
-            }
-            Some(Backend::Embedded { path })
-        }
-        "distributed" => {
-            if ingest.body_limit > RABBITMQ_MESSAGE_MAX && ingest.body_limit != BODY_LIMIT {
-                section.warn(
-                    "kind",
-                    "ingest.body_limit is over the 16 MiB that RabbitMQ 4 takes unless max_message_size is raised",
-                );
-            }
-            read_servers(&section, claims).map(Box::new).map(Backend::Distributed)
-        }
-        other => {
-            section.mistake("kind", format!("expected \"embedded\" or \"distributed\", found {other:?}"));
-            None
-        }
-    };
-    section.finish();
-    backend
-}
-
-fn read_servers(section: &Section<'_>, claims: &ClaimsConfig) -> Option<Servers> {
-    let namespace = section.or("namespace", "tidegate".to_owned());
-    if HandlerName::try_new(&namespace).is_err() {
-        section.mistake("namespace", "expected 1 to 64 of a-z, 0-9, '-' and '_'".to_owned());
-    }
-    let rabbitmq = section.required_list("rabbitmq").and_then(|urls: Vec<ServerUrl>| {
-        reported(section, "rabbitmq", RabbitMqSettings::try_new(urls.iter().map(ServerUrl::expose)))
-    });
-    let redis = section.required("redis").and_then(|url: ServerUrl| {
-        reported(section, "redis", RedisSettings::try_new(url.expose(), &namespace, claims.timeout))
-    });
-    let postgres = section
-        .required("postgres")
-        .and_then(|url: ServerUrl| reported(section, "postgres", PostgresSettings::try_new(url.expose(), &namespace)));
-    Some(Servers { rabbitmq: rabbitmq?, redis: redis?, postgres: postgres?, namespace })
-}
-
-fn reported<T, E: std::fmt::Display>(section: &Section<'_>, key: &str, result: Result<T, E>) -> Option<T> {
-    result.map_err(|error| section.mistake(key, error.to_string())).ok()
-}
-
-fn read_sources(root: &Section<'_>) -> Option<BTreeMap<SourceName, SourceConfig>> {
-    let mut sources = BTreeMap::new();
-    let mut complete = true;
-    for mut section in root.sections("source") {
-        if let Some(name) = section.required::<SourceName>("name") {
-            section.rename(format!("source.{name}"));
-            if sources.contains_key(&name) {
-                section.mistake("name", "another source has this name".to_owned());
-            }
-            match source::read_source(&section, name.clone()) {
-                Some(source) => drop(sources.insert(name, source)),
-                None => complete = false,
-            }
-        } else {
-            complete = false;
-        }
-        section.finish();
-    }
-    complete.then_some(sources)
-}
-
-fn read_handlers(
-    root: &Section<'_>,
-    worker: &WorkerConfig,
-    sources: Option<&BTreeMap<SourceName, SourceConfig>>,
-) -> Option<Vec<HandlerConfig>> {
-    let mut names = BTreeSet::new();
-    let handlers: Vec<Option<HandlerConfig>> = root
-        .sections("handler")
-        .into_iter()
-        .map(|mut section| {
-            let name: HandlerName = section.required("name")?;
-            section.rename(format!("handler.{name}"));
-            if !names.insert(name.clone()) {
-                section.mistake("name", "another handler has this name".to_owned());
-            }
-            let handler = read_handler(&section, name, worker);
-            if let (Some(handler), Some(sources)) = (&handler, sources) {
-                check_patterns(&section, handler, sources);
-            }
-            section.finish();
-            handler
-        })
-        .collect();
-    handlers.into_iter().collect()
-}
-
-fn read_handler(section: &Section<'_>, name: HandlerName, worker: &WorkerConfig) -> Option<HandlerConfig> {
-    let on = section.required_list("on");
-    let run: Option<String> = section.required("run");
-    let url: Option<Url> = section.get("url");
-    if let Some(run) = &run {
-        check_run(section, run, url.is_some(), worker);
-    }
-    let timeout = section.or("timeout", 30 * SECOND);
-    if timeout >= worker.shutdown_grace {
-        section
-            .mistake("timeout", "must be shorter than worker.shutdown_grace, or a stop cuts attempts off".to_owned());
-    } else if timeout >= CONSUMER_TIMEOUT / 2 {
-        section.mistake("timeout", "must be under 15 minutes: RabbitMQ takes deliveries back after 30".to_owned());
-    }
-    let ladder = || [5, 30, 120, 600, 3_600, 21_600].map(Duration::from_secs).to_vec();
-    let handler = HandlerConfig {
-        name,
-        on: on.unwrap_or_default(),
-        run: run.unwrap_or_default(),
-        url,
-        secret: section.get("secret"),
-        timeout,
-        concurrency: section.or("concurrency", NonZeroU16::new(32).unwrap_or(NonZeroU16::MIN)),
-        retry: section.list("retry").unwrap_or_else(ladder),
-    };
-    Some(handler)
-}
-
-fn check_run(section: &Section<'_>, run: &str, has_url: bool, worker: &WorkerConfig) {
-    let own = worker.own_handlers.iter().map(String::as_str);
-    let known = BUILT_IN_HANDLERS.into_iter().chain(own);
-    if !known.clone().any(|name| name == run) {
-        let hint = match nearest(run, known.clone()) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => "if a worker binary of your own registers it, list it in worker.own_handlers".to_owned(),
-        };
-        section.mistake("run", format!("no handler is called {run:?}; {hint}"));
-    }
-    if run == "forward" && !has_url {
-        section.mistake("url", "missing; a forward handler needs the URL to deliver to".to_owned());
-    }
-}
-
-fn check_patterns(section: &Section<'_>, handler: &HandlerConfig, sources: &BTreeMap<SourceName, SourceConfig>) {
-    for source in handler.on.iter().filter_map(Pattern::source) {
-        if !sources.keys().any(|name| name.as_str() == source) {
-            let hint = nearest(source, sources.keys().map(SourceName::as_str))
-                .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            section.mistake("on", format!("there is no source {source:?}{hint}"));
         }
     }
 }

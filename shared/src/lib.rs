@@ -8,6 +8,7 @@
 pub mod bearer;
 pub mod claims;
 pub mod config;
+pub mod environment;
 pub mod event;
 pub mod health;
 pub mod ledger;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::environment;
+use crate::environment;
 use crate::tasks::Tasks;
 
 /// Buckets of every `*_seconds` histogram: from a local call to a handler's longest attempt.
@@ -24,7 +24,7 @@ const QUIET: &str = "lapin=off";
 /// `TIDEGATE_LOG` sets the levels, such as `debug` or `info,tidegate_worker=debug`; `usual` is what they are without
 /// it. A second call changes nothing.
 pub fn start_logging(usual: &str) {
-    let levels = environment("TIDEGATE_LOG").unwrap_or_else(|| usual.to_owned());
+    let levels = environment::variable("TIDEGATE_LOG").unwrap_or_else(|| usual.to_owned());
     let levels = format!("{QUIET},{levels}");
     let (filter, bad) = match EnvFilter::try_new(&levels) {
         Ok(filter) => (filter, None),

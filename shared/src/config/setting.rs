@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::OnUnavailable;
 use super::reader::Setting;
 use crate::event::{HandlerName, SourceName};
 use crate::pattern::Pattern;
@@ -96,5 +97,16 @@ impl Setting for ServerUrl {
     const SHOWN: bool = false;
     fn from_text(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl Setting for OnUnavailable {
+    const EXPECTED: &'static str = "\"accept\" or \"reject\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "accept" => Ok(Self::Accept),
+            "reject" => Ok(Self::Reject),
+            _ => Err(String::new()),
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::SourceConfig;
 use super::reader::{Section, Setting, nearest};
-use super::{DAY, SourceConfig};
 use crate::event::SourceName;
 use crate::provider::{HMAC, preset, presets};
 use crate::signature::{
@@ -17,6 +17,7 @@ use crate::signature::{
 
 /// A secret of this length or less could be guessed from one captured request; shorter than 24 is worth a warning.
 const SECRET_ADVISED: usize = 24;
+const DAY: Duration = Duration::from_secs(86_400);
 /// The time in which a signed timestamp counts as fresh where a scheme does not say otherwise.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
