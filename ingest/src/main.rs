@@ -39,6 +39,7 @@ impl Arguments {
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let process = Process::default();
     let door = process::listen(config.ingest.listen, "--listen").await?;
     let admin = process::listen_near(config.ingest.admin, "--admin").await?;

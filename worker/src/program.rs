@@ -77,6 +77,7 @@ impl Worker {
     }
 
     async fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let process = Process::default();
         let admin = process::listen_near(config.admin.listen, "--admin").await?;
         let http = match config.http {
