@@ -15,25 +15,34 @@ use url::Url;
 
 use crate::claims::redis::RedisSettings;
 use crate::environment;
-use crate::event::{HandlerName, SourceName};
+use crate::event::{ApiName, Currency, HandlerName, SourceName};
 use crate::ledger::postgres::PostgresSettings;
 use crate::pattern::Pattern;
 use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
 use crate::signature::{Scheme, Secret, Verifier};
 
+mod api;
+mod http;
 mod read;
 mod reader;
 mod setting;
 mod source;
 
+pub use api::{
+    ApiAuth, ApiBreakerConfig, ApiCacheConfig, ApiConfig, ApiLimitConfig, ApiPreset, ApiRetryConfig, OAuthClientAuth,
+    OAuthConfig, OAuthGrant,
+};
+pub use http::{Caller, HttpConfig, SealKey};
 pub use reader::{Mistake, Setting};
-pub use setting::{ByteCount, ServerUrl};
+pub use setting::{ByteCount, OrOff, PathPattern, Rate, Ratio, ServerUrl};
 
 use reader::Context;
 
 /// The handlers that every worker has.
-pub const BUILT_IN_HANDLERS: [&str; 3] = ["archive", "forward", "payments"];
+pub const BUILT_IN_HANDLERS: [&str; 4] = ["archive", "forward", "orders", "payments"];
+/// The APIs that the handler `orders` calls, by name.
+pub const ORDERS_APIS: [&str; 5] = ["crm", "stock", "payment", "notify", "analytics"];
 /// The secret of the sources that `tidegate dev` has without a configuration. Known to everyone: loopback only.
 pub const DEVELOPMENT_SECRET: &str = "tidegate-development-secret";
 
@@ -49,11 +58,15 @@ pub struct Config {
     /// `[admin]`: the admin API.
     pub admin: AdminConfig,
     /// `[http]`: the worker's API, if there is to be one.
-    pub http: Option<SocketAddr>,
+    pub http: Option<HttpConfig>,
     /// `[backend]`: where events, claims and the ledger live.
     pub backend: Backend,
     /// `[[source]]`, by name.
     pub sources: BTreeMap<SourceName, SourceConfig>,
+    /// `[api.NAME]`, by name.
+    pub apis: BTreeMap<ApiName, ApiConfig>,
+    /// `[oauth] keys`: what seals the tokens that users granted. The first one seals, each of them opens.
+    pub seal_keys: Vec<SealKey>,
     /// `[[handler]]`, in the file's order.
     pub handlers: Vec<HandlerConfig>,
     /// What is allowed but most likely not meant.
@@ -192,6 +205,8 @@ pub struct HandlerConfig {
     pub url: Option<Url>,
     /// `forward`: what it signs with.
     pub secret: Option<Secret>,
+    /// `payments`: the currency of the balances, if amounts are to be converted.
+    pub currency: Option<Currency>,
     /// Time for one attempt.
     pub timeout: Duration,
     /// Attempts at once in one process.
@@ -263,6 +278,23 @@ impl Config {
             None => Ok(self),
             Some(message) => {
                 let mistake = Mistake { line: None, key: "admin.token".to_owned(), message };
+                Err(ConfigError { file: "the command line".to_owned(), mistakes: vec![mistake] })
+            }
+        }
+    }
+
+    /// The same configuration with the worker's API at another address.
+    ///
+    /// # Errors
+    /// If the API would be reachable from other machines without a token.
+    pub fn serving_http(mut self, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
+        let Some(listen) = listen else { return Ok(self) };
+        let http = self.http.take().unwrap_or_else(|| HttpConfig::at(listen));
+        let http = HttpConfig { listen, ..http };
+        match http.unguarded(listen) {
+            None => Ok(Self { http: Some(http), ..self }),
+            Some(message) => {
+                let mistake = Mistake { line: None, key: "http.callers".to_owned(), message };
                 Err(ConfigError { file: "the command line".to_owned(), mistakes: vec![mistake] })
             }
         }

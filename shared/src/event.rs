@@ -81,6 +81,27 @@ name!(
     is_plain_name
 );
 name!(
+    /// The name of an external API: for handlers, routes and metrics.
+    ApiName,
+    "an API name",
+    "1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit",
+    is_plain_name
+);
+name!(
+    /// The name of a caller of the worker's API.
+    CallerName,
+    "a caller's name",
+    "1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit",
+    is_plain_name
+);
+name!(
+    /// A currency: ISO 4217, in upper case.
+    Currency,
+    "a currency",
+    "three letters of ISO 4217 in upper case, such as EUR",
+    |text| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase())
+);
+name!(
     /// The provider's own id of an event: what makes two deliveries the same event.
     EventId,
     "an event id",

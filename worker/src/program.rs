@@ -80,8 +80,8 @@ impl Worker {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let process = Process::default();
         let admin = process::listen_near(config.admin.listen, "--admin").await?;
-        let http = match config.http {
-            Some(address) => Some(process::listen_near(address, "--listen").await?),
+        let http = match &config.http {
+            Some(http) => Some(process::listen_near(http.listen, "--listen").await?),
             None => None,
         };
         tracing::info!(admin = %admin.local_addr()?, "tidegate-worker is starting");
@@ -94,7 +94,6 @@ impl Worker {
 
 impl Arguments {
     fn config(&self) -> Result<Config, config::ConfigError> {
-        let config = config::load(&self.config)?.listening(None, self.admin)?;
-        Ok(Config { http: self.listen.or(config.http), ..config })
+        config::load(&self.config)?.listening(None, self.admin)?.serving_http(self.listen)
     }
 }

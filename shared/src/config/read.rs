@@ -13,11 +13,11 @@ use url::Url;
 use super::reader::{Context, Section, nearest};
 use super::setting::{ByteCount, ServerUrl};
 use super::{
-    AdminConfig, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig, OnUnavailable, Servers,
-    SourceConfig, WorkerConfig, source,
+    AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig, ORDERS_APIS,
+    OnUnavailable, Servers, SourceConfig, WorkerConfig, api, http, source,
 };
 use crate::claims::redis::RedisSettings;
-use crate::event::{HandlerName, SourceName};
+use crate::event::{ApiName, HandlerName, SourceName};
 use crate::ledger::postgres::PostgresSettings;
 use crate::pattern::Pattern;
 use crate::queue::rabbitmq::RabbitMqSettings;
@@ -35,27 +35,29 @@ pub(super) fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -
     let ingest = read_ingest(root.section("ingest"));
     let claims = read_claims(root.section("claims"), &ingest);
     let admin = read_admin(root.section("admin"), &ingest);
-    let http = root.section("http");
-    let http_listen = http.is_present().then(|| http.or("listen", loopback(3002)));
-    http.finish();
+    let http = http::read_http(root.section("http"));
+    let apis = read_apis(&root);
+    let seal_keys = http::read_seal_keys(root.section("oauth"), apis.as_ref());
     let backend = read_backend(root.section("backend"), &ingest, &claims);
     let sources = read_sources(&root);
-    let handlers = read_handlers(&root, &worker, sources.as_ref());
+    let handlers = read_handlers(&root, &worker, sources.as_ref(), apis.as_ref());
     root.finish();
     Some(Config {
         ingest,
         claims,
         worker,
         admin,
-        http: http_listen,
+        http,
         backend: backend?,
         sources: sources?,
+        apis: apis?,
+        seal_keys,
         handlers: handlers?,
         warnings: Vec::new(),
     })
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(super) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
@@ -189,10 +191,30 @@ fn read_sources(root: &Section<'_>) -> Option<BTreeMap<SourceName, SourceConfig>
     complete.then_some(sources)
 }
 
+fn read_apis(root: &Section<'_>) -> Option<BTreeMap<ApiName, ApiConfig>> {
+    let mut apis = BTreeMap::new();
+    let mut complete = true;
+    for (name, section) in root.named_sections("api") {
+        match ApiName::try_new(&name) {
+            Ok(name) => match api::read_api(&section, name.clone()) {
+                Some(api) => drop(apis.insert(name, api)),
+                None => complete = false,
+            },
+            Err(error) => {
+                root.mistake("api", format!("{name:?}: {error}"));
+                complete = false;
+            }
+        }
+        section.finish();
+    }
+    complete.then_some(apis)
+}
+
 fn read_handlers(
     root: &Section<'_>,
     worker: &WorkerConfig,
     sources: Option<&BTreeMap<SourceName, SourceConfig>>,
+    apis: Option<&BTreeMap<ApiName, ApiConfig>>,
 ) -> Option<Vec<HandlerConfig>> {
     let mut names = BTreeSet::new();
     let handlers: Vec<Option<HandlerConfig>> = root
@@ -207,6 +229,9 @@ fn read_handlers(
             let handler = read_handler(&section, name, worker);
             if let (Some(handler), Some(sources)) = (&handler, sources) {
                 check_patterns(&section, handler, sources);
+            }
+            if let (Some(handler), Some(apis)) = (&handler, apis) {
+                check_apis(&section, handler, apis);
             }
             section.finish();
             handler
@@ -236,6 +261,7 @@ fn read_handler(section: &Section<'_>, name: HandlerName, worker: &WorkerConfig)
         run: run.unwrap_or_default(),
         url,
         secret: section.get("secret"),
+        currency: section.get("currency"),
         timeout,
         concurrency: section.or("concurrency", NonZeroU16::new(32).unwrap_or(NonZeroU16::MIN)),
         retry: section.list("retry").unwrap_or_else(ladder),
@@ -255,6 +281,22 @@ fn check_run(section: &Section<'_>, run: &str, has_url: bool, worker: &WorkerCon
     }
     if run == "forward" && !has_url {
         section.mistake("url", "missing; a forward handler needs the URL to deliver to".to_owned());
+    }
+}
+
+/// A handler whose API is missing would fail at its first event, and at every one after it.
+fn check_apis(section: &Section<'_>, handler: &HandlerConfig, apis: &BTreeMap<ApiName, ApiConfig>) {
+    let has = |name: &str| apis.keys().any(|api| api.as_str() == name);
+    let missing: Vec<String> =
+        ORDERS_APIS.iter().filter(|name| !has(name)).map(|name| format!("[api.{name}]")).collect();
+    if handler.run == "orders" && !missing.is_empty() {
+        section.mistake("run", format!("orders also needs {}", missing.join(", ")));
+    }
+    let converts = handler.currency.is_some();
+    if converts && handler.run != "payments" {
+        section.mistake("currency", "only payments converts amounts".to_owned());
+    } else if converts && !apis.values().any(|api| api.preset.is_some_and(ApiPreset::has_rates)) {
+        section.mistake("currency", "converting needs exchange rates: add [api.open-er-api]".to_owned());
     }
 }
 

@@ -149,6 +149,30 @@ impl<'a> Section<'a> {
         self.child(self.path_of(key), join(&self.generic, key), table, item.map(|item| self.line_of(item)))
     }
 
+    /// The tables `[key.NAME]`, by their names.
+    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(String, Section<'a>)> {
+        let parent = self.section(key);
+        let Some(table) = parent.table else { return Vec::new() };
+        let sections = table.iter().filter_map(|(name, item)| {
+            let name = name.get_ref().as_ref();
+            let Some(table) = item.get_ref().as_table() else {
+                parent.mistake(name, format!("expected a table [{key}.{name}]"));
+                return None;
+            };
+            let line = Some(self.line_of(item));
+            Some((name.to_owned(), self.child(parent.path_of(name), parent.generic.clone(), Some(table), line)))
+        });
+        sections.collect()
+    }
+
+    /// The pairs of a table whose keys are the user's own.
+    pub(super) fn pairs<T: Setting>(&self, key: &'static str) -> Vec<(String, T)> {
+        let section = self.section(key);
+        let items = section.table.into_iter().flat_map(|table| table.iter());
+        let read = |name: &str, item| Some((name.to_owned(), section.read(item, &section.path_of(name))?));
+        items.filter_map(|(name, item)| read(name.get_ref(), item)).collect()
+    }
+
     /// The tables of the array `[[key]]`.
     pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let Some(item) = self.item(key) else { return Vec::new() };

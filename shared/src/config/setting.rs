@@ -1,15 +1,15 @@
 //! How each type of setting is written.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
-use super::OnUnavailable;
+use super::{OAuthClientAuth, OnUnavailable};
 use super::reader::Setting;
-use crate::event::{HandlerName, SourceName};
+use crate::event::{Currency, HandlerName, SourceName};
 use crate::pattern::Pattern;
 use crate::signature::Secret;
 
@@ -37,10 +37,12 @@ setting!(String, "text", |text| Ok(text.to_owned()));
 setting!(bool, "true or false", |text| quiet(text.parse()));
 setting!(SocketAddr, "an address with a port, such as \"127.0.0.1:3000\"", |text| quiet(text.parse()));
 setting!(NonZeroUsize, "a whole number from 1", |text| quiet(text.parse()));
+setting!(NonZeroU32, "a whole number from 1", |text| quiet(text.parse()));
 setting!(NonZeroU16, "a whole number from 1 to 65535", |text| quiet(text.parse()));
 setting!(PathBuf, "a path", |text| Ok(text.into()));
 setting!(SourceName, "1 to 64 of a-z, 0-9, '-' and '_'", |text| quiet(Self::try_new(text)));
 setting!(HandlerName, "1 to 64 of a-z, 0-9, '-' and '_'", |text| quiet(Self::try_new(text)));
+setting!(Currency, "a currency of ISO 4217, such as \"EUR\"", |text| quiet(Self::try_new(text)));
 setting!(Pattern, "a pattern of events", |text| explained(Self::try_new(text)));
 setting!(Url, "an http:// or https:// URL", |text| {
     let url = quiet(Self::parse(text))?;
@@ -97,6 +99,76 @@ impl Setting for ServerUrl {
     const SHOWN: bool = false;
     fn from_text(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// A duration, or none at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrOff(pub Option<Duration>);
+setting!(OrOff, "a duration such as \"30s\", or \"off\"", |text| {
+    if text == "off" { Ok(Self(None)) } else { Duration::from_text(text).map(|duration| Self(Some(duration))) }
+});
+
+/// A part of a whole: over 0, up to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio(pub f64);
+setting!(Ratio, "a number over 0, up to 1", |text| {
+    let ratio: f64 = quiet(text.parse())?;
+    if ratio > 0.0 && ratio <= 1.0 { Ok(Self(ratio)) } else { Err(String::new()) }
+});
+
+/// How often something may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// So many times,
+    pub count: NonZeroU32,
+    /// in this time.
+    pub per: Duration,
+}
+setting!(Rate, "a rate such as \"60/min\"; per s, min, h or d", |text| {
+    let (count, unit) = text.split_once('/').ok_or_else(String::new)?;
+    let seconds = match unit.trim() {
+        "s" | "sec" | "second" => 1,
+        "m" | "min" | "minute" => 60,
+        "h" | "hour" => 3_600,
+        "d" | "day" => 86_400,
+        _ => return Err(String::new()),
+    };
+    Ok(Self { count: quiet(count.trim().parse())?, per: Duration::from_secs(seconds) })
+});
+
+/// A path of an API; `*` stands for any text, slashes included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern(String);
+setting!(PathPattern, "a path such as \"/v6/*\"", |text| {
+    if text.starts_with('/') { Ok(Self(text.to_owned())) } else { Err(String::new()) }
+});
+
+impl PathPattern {
+    /// Says whether `path` is meant.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = parts.next().and_then(|first| path.strip_prefix(first)) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+}
+
+impl Setting for OAuthClientAuth {
+    const EXPECTED: &'static str = "\"header\" or \"body\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "header" => Ok(Self::Header),
+            "body" => Ok(Self::Body),
+            _ => Err(String::new()),
+        }
     }
 }
 
