@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::commit::{Committer, Uncommitted};
 use crate::decode::{Decoded, Received};
-use crate::handle::{Outcome, RunnableHandler};
+use crate::handle::{Outcome, RunnableHandler, World};
 use crate::settle::{PatientLedger, Settled};
 
 /// Everything that one handler's deliveries need on their path.
@@ -22,6 +22,7 @@ pub(crate) struct Consumer {
     pub(crate) topology: Arc<Topology>,
     pub(crate) committer: Committer,
     pub(crate) ledger: PatientLedger,
+    pub(crate) world: World,
 }
 
 impl Consumer {
@@ -89,7 +90,7 @@ impl Consumer {
 
     async fn run_handler(&self, decoded: &Decoded) -> Outcome {
         let started = Instant::now();
-        let outcome = self.handler.run(&decoded.event, &decoded.progress).await;
+        let outcome = self.handler.run(&decoded.event, &decoded.progress, Some(&self.world)).await;
         let label = match &outcome {
             Outcome::Done(_) => "done",
             Outcome::Retry { .. } => "retry",

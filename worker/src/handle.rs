@@ -18,6 +18,9 @@ use tidegate_shared::event::{Event, HandlerName};
 use tidegate_shared::ledger::{Effects, Migration};
 use tidegate_shared::wire::Progress;
 
+use crate::api::{Api, Apis};
+use crate::settle::PatientLedger;
+
 mod archive;
 mod forward;
 mod payments;
@@ -55,18 +58,43 @@ impl Outcome {
     }
 }
 
+/// What handlers can reach beside the event.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) apis: Apis,
+    pub(crate) ledger: PatientLedger,
+}
+
 /// Which attempt at which event this is.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     /// The handler's name in the configuration.
     pub handler: &'a HandlerName,
     /// The event.
-    pub event: &'a Event,
+    pub event: &'a Arc<Event>,
     /// The attempt's number, from 1.
     pub number: u32,
+    /// `None` only in a handler's own unit tests.
+    world: Option<&'a World>,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    /// An attempt without a world around it: no API, and no step of it is recorded. For a handler's own tests.
+    #[must_use]
+    pub fn new(handler: &'a HandlerName, event: &'a Arc<Event>, number: u32) -> Self {
+        Self { handler, event, number, world: None }
+    }
+
+    /// The client of `[api.NAME]`; its calls belong to the event's trace.
+    ///
+    /// # Errors
+    /// If the configuration has no such API: the event is tried again later, as an operator can mend that.
+    pub fn api(&self, name: &str) -> Result<Api, Outcome> {
+        let api = self.world.and_then(|world| world.apis.get(name));
+        let api = api.map(|api| api.traced(self.event.traceparent.as_deref()));
+        api.ok_or_else(|| Outcome::retry(format!("the configuration has no [api.{name}]")))
+    }
+
     /// The key under which a call to the outside world is made at most once: the same for every attempt.
     #[must_use]
     pub fn idempotency_key(&self, step: &str) -> String {
@@ -172,8 +200,8 @@ impl fmt::Debug for RunnableHandler {
 
 impl RunnableHandler {
     /// Runs the handler on one event: within its timeout, and a panic is a failed attempt.
-    pub(crate) async fn run(&self, event: &Event, progress: &Progress) -> Outcome {
-        let attempt = Attempt { handler: &self.name, event, number: progress.attempt };
+    pub(crate) async fn run(&self, event: &Arc<Event>, progress: &Progress, world: Option<&World>) -> Outcome {
+        let attempt = Attempt { handler: &self.name, event, number: progress.attempt, world };
         let caught = AssertUnwindSafe(async { self.handler.handle_boxed(attempt).await }).catch_unwind();
         match tokio::time::timeout(self.timeout, caught).await {
             Ok(Ok(outcome)) => outcome,

@@ -23,6 +23,7 @@ use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
 
 pub mod admin;
+pub mod api;
 mod backstop;
 mod commit;
 mod consume;
@@ -38,10 +39,11 @@ pub use tidegate_shared::event::Event;
 pub use tidegate_shared::ledger::{Effects, Migration, Value};
 
 use admin::Admin;
+use api::Apis;
 use backstop::Backstop;
 use commit::Committer;
 use consume::Consumer;
-use handle::RunnableHandler;
+use handle::{RunnableHandler, World};
 use settle::PatientLedger;
 
 /// What the worker stands on.
@@ -110,12 +112,20 @@ pub fn start(
     }
     let (listener, metrics) = listeners.admin;
     tasks.spawn("admin listener", serve(listener, admin::router(Arc::clone(&admin), metrics), limits, tasks.clone()));
-    tasks.spawn("worker", consume_all(config.clone(), handlers, parts, admin, tasks.clone()));
+    let apis = Apis::default();
+    tasks.spawn("worker", consume_all(config.clone(), handlers, parts, apis, admin, tasks.clone()));
     Ok(())
 }
 
 /// Brings the ledger up to date, then consumes every stream until the shutdown.
-async fn consume_all(config: Config, handlers: Vec<RunnableHandler>, parts: Parts, admin: Arc<Admin>, tasks: Tasks) {
+async fn consume_all(
+    config: Config,
+    handlers: Vec<RunnableHandler>,
+    parts: Parts,
+    apis: Apis,
+    admin: Arc<Admin>,
+    tasks: Tasks,
+) {
     let ledger = PatientLedger { ledger: parts.ledger.clone(), shutdown: tasks.shutdown().clone() };
     let migrations: Vec<_> = handlers.iter().flat_map(RunnableHandler::migrations).collect();
     let migrated = ledger.until_done(|ledger| {
@@ -136,6 +146,7 @@ async fn consume_all(config: Config, handlers: Vec<RunnableHandler>, parts: Part
             topology: Arc::clone(&topology),
             committer,
             ledger: ledger.clone(),
+            world: World { apis: apis.clone(), ledger: ledger.clone() },
         };
         tasks.spawn("consumer", Arc::new(consumer).run(parts.queue.clone(), tasks.clone()));
     }

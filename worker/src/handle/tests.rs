@@ -6,11 +6,11 @@ use tidegate_shared::ledger::Value;
 
 use super::*;
 
-fn event(event_type: &str, body: &str) -> Event {
+fn event(event_type: &str, body: &str) -> Arc<Event> {
     let source = SourceName::try_new("stripe").expect("a name");
     let id = EventId::try_new("evt_1").expect("an id");
     let body = Bytes::from(body.to_owned());
-    Event {
+    Arc::new(Event {
         key: EventKey::new(&source, &id),
         source,
         id,
@@ -23,7 +23,7 @@ fn event(event_type: &str, body: &str) -> Event {
         body_hash: BodyHash::of(&body),
         fingerprint: BodyHash::of(&body),
         body,
-    }
+    })
 }
 
 fn runnable(handler: impl Handler) -> RunnableHandler {
@@ -31,8 +31,8 @@ fn runnable(handler: impl Handler) -> RunnableHandler {
     RunnableHandler { name, timeout: Duration::from_millis(50), handler: Arc::new(handler) }
 }
 
-async fn outcome(handler: impl Handler, event: &Event) -> Outcome {
-    runnable(handler).run(event, &Progress::default()).await
+async fn outcome(handler: impl Handler, event: &Arc<Event>) -> Outcome {
+    runnable(handler).run(event, &Progress::default(), None).await
 }
 
 struct Panics;
@@ -64,7 +64,7 @@ async fn a_handler_that_hangs_is_a_failed_attempt() {
 #[test]
 fn an_idempotency_key_is_the_same_for_every_attempt() {
     let (event, handler) = (event("x", ""), HandlerName::try_new("orders").expect("a name"));
-    let key = |number| Attempt { handler: &handler, event: &event, number }.idempotency_key("charge");
+    let key = |number| Attempt::new(&handler, &event, number).idempotency_key("charge");
     assert_eq!(key(1), key(2));
     assert_eq!(key(1), format!("{}:orders:charge", event.key));
 }
