@@ -16,6 +16,7 @@ use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::store::Store;
 use tidegate_shared::telemetry;
 use tidegate_worker as worker;
+use tokio::net::TcpListener;
 
 use crate::out::say;
 
@@ -78,27 +79,43 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let process = Process::default();
     let door = process::listen(config.ingest.listen, "--listen").await?;
     let admin = process::listen(config.admin.listen, "--admin").await?;
+    let http = match &config.http {
+        Some(http) => Some(process::listen_near(http.listen, "http.listen").await?),
+        None => None,
+    };
     let (at, admin_at) = (door.local_addr()?, admin.local_addr()?);
+    let http_at = http.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = Store::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
-    let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http: None };
+    let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
     let parts =
         worker::Parts { queue: Queue::Embedded(queue.clone()), ledger: Ledger::Embedded(EmbeddedLedger::new(store)) };
     worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);
-    tracing::info!(listen = %at, admin = %admin_at, "tidegate dev is starting");
-    greet(&config, at, admin_at, built_in);
+    let http = http_at.map(tracing::field::display);
+    tracing::info!(listen = %at, admin = %admin_at, http, "tidegate dev is starting");
+    greet(&config, Addresses { door: at, admin: admin_at, http: http_at }, built_in);
     Ok(process::run_until_stopped(&process, config.ingest.shutdown_grace.max(config.worker.shutdown_grace)).await?)
 }
 
-fn greet(config: &Config, at: SocketAddr, admin: SocketAddr, built_in: bool) {
+/// Where the process listens.
+struct Addresses {
+    door: SocketAddr,
+    admin: SocketAddr,
+    http: Option<SocketAddr>,
+}
+
+fn greet(config: &Config, Addresses { door: at, admin, http }: Addresses, built_in: bool) {
     say!("Tidegate receives on");
     let base = config.ingest.public_url.as_ref().map_or_else(|| format!("http://{at}"), ToString::to_string);
     for source in config.sources.values() {
         say!("  {}/webhooks/{:<12} {}", base.trim_end_matches('/'), source.name, source.provider);
     }
     say!("admin API on http://{admin}");
+    if let Some(http) = http {
+        say!("worker's API on http://{http}, described at http://{http}/docs");
+    }
     if built_in {
         let usual = Config::development();
         let url = if at == usual.ingest.listen { String::new() } else { format!(" --url http://{at}") };
@@ -106,6 +123,9 @@ fn greet(config: &Config, at: SocketAddr, admin: SocketAddr, built_in: bool) {
         say!("\nTry, in another terminal:");
         say!("  tidegate send github --sample push{url}");
         say!("  tidegate events{look}");
+        if let Some(http) = http {
+            say!("  curl http://{http}/rates/EUR");
+        }
         say!("\nThe secret of these sources is {:?}: for this machine only.", config::DEVELOPMENT_SECRET);
     }
 }

@@ -5,10 +5,13 @@
 mod accepts;
 mod adapters_ledger;
 mod adapters_queue;
+mod apis;
 mod conformance;
 mod crashes;
 mod handlers;
+mod idempotency;
 mod operator;
+mod orders;
 mod outages;
 mod promises;
 mod refuses;

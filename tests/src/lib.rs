@@ -15,4 +15,6 @@ pub mod sdk;
 pub mod sender;
 pub mod servers;
 pub mod stack;
+pub mod systems;
 pub mod target;
+pub mod upstream;

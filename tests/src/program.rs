@@ -26,6 +26,8 @@ pub struct Program {
     pub listen: SocketAddr,
     /// Where its admin API listens.
     pub admin: SocketAddr,
+    /// Where the worker's API listens, if it does.
+    pub http: Option<SocketAddr>,
 }
 
 /// The program `name` of this build.
@@ -65,8 +67,8 @@ impl Program {
                 }
             }
         });
-        let (listen, admin) = addresses.await.with_context(|| format!("{name}'s log: {:#?}", lock(&log)))?;
-        Ok(Self { name, child, log, listen, admin })
+        let (listen, admin, http) = addresses.await.with_context(|| format!("{name}'s log: {:#?}", lock(&log)))?;
+        Ok(Self { name, child, log, listen, admin, http })
     }
 
     /// Kills it as `kill -9` does.
@@ -122,10 +124,10 @@ async fn keep_log(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStd
 }
 
 /// The line `… is starting` names the addresses.
-fn addresses(log: &Mutex<Vec<Value>>) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(log: &Mutex<Vec<Value>>) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
     let log = lock(log);
     let line = log.iter().find(|line| line["message"].as_str().is_some_and(|text| text.ends_with("is starting")))?;
     let address = |field: &str| line[field].as_str()?.parse().ok();
     let admin = address("admin")?;
-    Some((address("listen").unwrap_or(admin), admin))
+    Some((address("listen").unwrap_or(admin), admin, address("http")))
 }

@@ -175,6 +175,31 @@ impl Stack {
         Ok(())
     }
 
+    /// A URL of the worker's API, of the worker `number` (or of the one process).
+    ///
+    /// # Panics
+    /// If the configuration has no `[http]`.
+    #[must_use]
+    pub fn api_url_of(&self, number: usize, path: &str) -> String {
+        let workers = if self.workers.is_empty() { &self.ingests } else { &self.workers };
+        let http = workers[number].http.expect("the configuration has [http]");
+        format!("http://{http}{path}")
+    }
+
+    /// A URL of the first worker's API.
+    #[must_use]
+    pub fn api_url(&self, path: &str) -> String {
+        self.api_url_of(0, path)
+    }
+
+    /// Kills whatever runs the handlers with -9, and starts it again.
+    ///
+    /// # Errors
+    /// If it does not start again.
+    pub async fn crash_handlers(&mut self) -> Result<()> {
+        if self.workers.is_empty() { self.crash_ingest(0).await } else { self.crash_worker(0).await }
+    }
+
     /// Kills an ingest (or the one process) with -9 and starts it again at the same address.
     ///
     /// # Errors

@@ -6,14 +6,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidegate_shared::cache::CacheUnavailable;
 use tidegate_shared::config::ApiPreset;
 use tidegate_shared::event::ApiName;
 
+mod auth;
+mod breaker;
+mod budget;
+mod cache;
 mod call;
 mod client;
+mod condition;
 mod error;
+mod exchange;
+mod flight;
+mod guard;
+mod limit;
+mod oauth;
+mod preset;
+mod retry;
+mod trace;
 
 pub use call::Call;
 pub use error::{ApiError, CallFailure};
@@ -90,7 +105,27 @@ impl Api {
     /// A call that answers may be kept by goes on without its caller. Any other is broken off, and may have been acted
     /// on.
     pub async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<Answer<T>, ApiError> {
-        self.client.call(call, self.trace.as_deref()).await
+        let accept: Accept = |body| read::<T>(body).map(drop);
+        let reply = self.client.call(call, accept, self.trace.as_ref()).await?;
+        let value = read(&reply.entry.body).map_err(|reason| {
+            // Two callers of one path want different things of it.
+            ApiError { api: self.name().clone(), failure: CallFailure::Malformed(reason) }
+        })?;
+        Ok(Answer { value, source: reply.source, age: reply.entry.age(Timestamp::now()) })
+    }
+
+    /// Forgets the answer that is kept for a path with its query, as it is sent to the API. Other processes see that
+    /// within seconds.
+    ///
+    /// # Errors
+    /// If the cache that the processes share cannot be told.
+    pub async fn invalidate(&self, path_and_query: &str) -> Result<(), CacheUnavailable> {
+        self.client.invalidate(path_and_query).await
+    }
+
+    /// How it is: a word for programs, and what is wrong for people.
+    pub(crate) fn state(&self) -> (&'static str, Option<String>) {
+        self.client.state()
     }
 }
 
@@ -115,6 +150,14 @@ impl<T> Degrade<T> for Result<Answer<T>, ApiError> {
     fn or_default(self, default: T) -> Answer<T> {
         self.unwrap_or(Answer { value: default, source: Source::Default, age: Duration::ZERO })
     }
+}
+
+/// Says whether a body is what the caller can use.
+type Accept = fn(&[u8]) -> Result<(), String>;
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let body = if body.is_empty() { b"null" } else { body };
+    serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
 /// Every API of the configuration, by name.

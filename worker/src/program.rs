@@ -8,6 +8,7 @@ use clap::Parser;
 use tidegate_shared::config::{self, Config, HandlerConfig};
 use tidegate_shared::process::{self, Process};
 use tidegate_shared::telemetry;
+use tokio::net::TcpListener;
 
 use crate::{Handler, Listeners, Parts, Registry, start};
 
@@ -84,7 +85,8 @@ impl Worker {
             Some(http) => Some(process::listen_near(http.listen, "--listen").await?),
             None => None,
         };
-        tracing::info!(admin = %admin.local_addr()?, "tidegate-worker is starting");
+        let at = http.as_ref().map(TcpListener::local_addr).transpose()?;
+        tracing::info!(admin = %admin.local_addr()?, http = at.map(tracing::field::display), "tidegate-worker is starting");
         let parts = Parts::connect(&config, &process.links)?;
         let listeners = Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
         start(listeners, &config, &self.registry, parts, &process.work)?;

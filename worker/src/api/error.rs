@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tidegate_shared::event::ApiName;
 
+use super::retry::{Failure, verdict};
 use crate::handle::Outcome;
 
 /// Why a call has no answer. Cheap to clone: all who waited for one call get the same.
@@ -92,6 +93,25 @@ impl ApiError {
             | CallFailure::NoToken(_)
             | CallFailure::BadCall(_)
             | CallFailure::Stopping => None,
+        }
+    }
+
+    /// Says whether an old answer is better than this failure: not where the API says that there is none, or that we
+    /// may not have it.
+    #[must_use]
+    pub(super) fn stale_may_serve(&self) -> bool {
+        match &self.failure {
+            CallFailure::Status { status, .. } => verdict(Failure::Status(*status)).stale_may_serve,
+            CallFailure::BadCall(_) => false,
+            CallFailure::Unreachable(_)
+            | CallFailure::Timeout(_)
+            | CallFailure::Broken(_)
+            | CallFailure::Malformed(_)
+            | CallFailure::TooLarge(_)
+            | CallFailure::BreakerOpen { .. }
+            | CallFailure::Limited { .. }
+            | CallFailure::NoToken(_)
+            | CallFailure::Stopping => true,
         }
     }
 

@@ -1,0 +1,82 @@
+//! How a call proves who makes it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue, header};
+use reqwest::Request;
+use tidegate_shared::config::ApiAuth;
+use tidegate_shared::signature::Secret;
+
+use super::oauth::{AccessToken, OAuth, TokenError};
+
+/// What calls of one API are given on their way.
+#[derive(Debug)]
+pub(super) enum Credentials {
+    None,
+    /// Marked as sensitive, so that nothing prints it.
+    Header(HeaderName, HeaderValue),
+    Query(String, Secret),
+    Tokens(OAuth),
+}
+
+/// A key that cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the key cannot stand in a header")]
+pub(super) struct UnfitKey;
+
+impl Credentials {
+    /// Reads what the configuration says; `oauth` is there where it says so.
+    pub(super) fn new(auth: &ApiAuth, oauth: Option<OAuth>) -> Result<Self, UnfitKey> {
+        let text = |key: &Secret| String::from_utf8(key.expose().to_vec()).map_err(|_| UnfitKey);
+        let authorization = |value: String| Ok(Self::Header(header::AUTHORIZATION, sensitive(&value)?));
+        match (auth, oauth) {
+            (_, Some(oauth)) => Ok(Self::Tokens(oauth)),
+            (ApiAuth::None | ApiAuth::OAuth(_), None) => Ok(Self::None),
+            (ApiAuth::Bearer(key), None) => authorization(format!("Bearer {}", text(key)?)),
+            (ApiAuth::Basic(key), None) => authorization(format!("Basic {}", STANDARD.encode(key.expose()))),
+            (ApiAuth::Header(name, key), None) => Ok(Self::Header(name.clone(), sensitive(&text(key)?)?)),
+            (ApiAuth::Query(name, key), None) => Ok(Self::Query(name.clone(), key.clone())),
+        }
+    }
+
+    /// Puts them on the request, and gives the token that it went out with, if it was one.
+    pub(super) async fn put_on(&self, request: &mut Request) -> Result<Option<AccessToken>, TokenError> {
+        match self {
+            Self::None => {}
+            Self::Header(name, value) => drop(request.headers_mut().insert(name, value.clone())),
+            Self::Query(name, key) => {
+                let key = String::from_utf8_lossy(key.expose()).into_owned();
+                request.url_mut().query_pairs_mut().append_pair(name, &key);
+            }
+            Self::Tokens(oauth) => {
+                let token = oauth.token().await?;
+                let value = sensitive(&format!("Bearer {}", token.expose()));
+                let value = value.map_err(|error| TokenError::Unavailable(error.to_string()))?;
+                request.headers_mut().insert(header::AUTHORIZATION, value);
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The API did not take this token.
+    pub(super) fn refused(&self, token: &AccessToken) {
+        if let Self::Tokens(oauth) = self {
+            oauth.refused(token);
+        }
+    }
+
+    /// What an operator has to mend.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self {
+            Self::Tokens(oauth) => oauth.problem(),
+            Self::None | Self::Header(..) | Self::Query(..) => None,
+        }
+    }
+}
+
+fn sensitive(text: &str) -> Result<HeaderValue, UnfitKey> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| UnfitKey)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
