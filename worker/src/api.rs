@@ -27,11 +27,12 @@ mod guard;
 mod limit;
 mod oauth;
 mod preset;
-mod retry;
+pub(crate) mod retry;
 mod trace;
 
 pub use call::Call;
 pub use error::{ApiError, CallFailure};
+pub use guard::{GuardError, PublicClient, is_public};
 
 use client::Client;
 

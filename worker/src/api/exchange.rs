@@ -19,6 +19,9 @@ use super::{Accept, Call};
 /// Bytes of a refusal that are kept for the operator.
 const EXCERPT_MAX: usize = 200;
 
+/// How long to wait where an API that has enough does not say.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A success.
 #[derive(Debug, Clone)]
 pub(super) enum Fetched {
@@ -122,11 +125,15 @@ impl Exchange<'_> {
         let response = self.client.http().execute(request).await.map_err(|error| self.broken(error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let now = Timestamp::now();
-        if let Some(pause) = self.client.limiter.learn(Instant::now(), status, &headers, now) {
-            tracing::debug!(api = %self.client.name(), ?pause, "api asks for quiet");
-        }
-        if status == StatusCode::TOO_MANY_REQUESTS {
+        let pause = self.client.limiter.learn(Instant::now(), status, &headers, now);
+        // GitHub says "too many" by a 403 with the headers of its limit.
+        let is_limited = status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::FORBIDDEN && pause.is_some());
+        if is_limited {
+            tracing::info!(api = %self.client.name(), ?pause, "api has enough of our calls");
             metrics::counter!("tidegate_api_rate_limited_total", "api" => self.client.name().to_string()).increment(1);
+            let retry_after = retry_after(&headers, now).or(pause);
+            let failure = CallFailure::Limited { retry_after: retry_after.unwrap_or(QUIET) };
+            return Err(Failed { kind: Some(Failure::Status(StatusCode::TOO_MANY_REQUESTS)), failure, retry_after });
         }
         if status == StatusCode::NOT_MODIFIED && self.known.is_some() {
             return Ok(Fetched::NotModified { etag: text(&headers, &header::ETAG) });

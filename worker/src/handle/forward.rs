@@ -19,6 +19,7 @@ use tidegate_shared::telemetry::chain;
 use url::Url;
 
 use super::{Attempt, Handler, Outcome};
+use crate::api::retry::retry_after;
 
 /// Bytes of an endpoint's answer that are kept for the operator.
 const EXCERPT_MAX: usize = 200;
@@ -134,16 +135,6 @@ fn original_headers(event: &Event) -> HeaderMap {
     headers
 }
 
-/// `Retry-After` in both its forms, RFC 9110 section 10.2.3.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Duration::try_from(at.duration_since(now)).ok()
-}
-
 async fn excerpt(mut response: reqwest::Response) -> String {
     let mut text = Vec::new();
     while text.len() < EXCERPT_MAX
@@ -185,19 +176,5 @@ mod tests {
         for status in [301, 302, 400, 401, 403, 404, 410, 413, 422, 451] {
             check(status, false);
         }
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now: Timestamp = "2026-11-22T12:00:00Z".parse().expect("a time");
-        let check = |value: &'static str, expected: Option<u64>| {
-            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(value))]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
-        };
-        check("120", Some(120));
-        check("Sun, 22 Nov 2026 12:01:00 GMT", Some(60));
-        check("Sun, 22 Nov 2026 11:00:00 GMT", None);
-        check("soon", None);
-        check("-1", None);
     }
 }
