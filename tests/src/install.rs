@@ -49,6 +49,20 @@ pub async fn ensure_servers() -> Result<()> {
     Ok(())
 }
 
+/// Says whether Prometheus's `promtool` can be run, after installing it where that is allowed.
+///
+/// # Errors
+///
+/// The installation fails.
+pub fn ensure_promtool() -> Result<bool> {
+    const PROMTOOL: Missing = Missing { packages: &["prometheus"], advice: String::new() };
+    let is_here = || find::program("promtool", &[]).is_some();
+    if !is_here() && may_install() {
+        install(&[PROMTOOL])?;
+    }
+    Ok(is_here())
+}
+
 async fn find_missing() -> Vec<Missing> {
     let servers = [
         missing_server::<RabbitMqKind>().await,

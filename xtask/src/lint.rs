@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use anyhow::Result;
+use tidegate_tests::install::ensure_promtool;
 
-use crate::{cargo, run};
+use crate::{cargo, root, run};
 
 /// Private items are documented for whoever works on them, so links may lead to them.
 const RUSTDOC_FLAGS: &str = "-D warnings -A rustdoc::private-intra-doc-links";
@@ -20,7 +21,18 @@ pub(crate) fn lint() -> Result<()> {
     } else {
         println!("cargo-deny is not installed: licences and advisories are not checked (cargo install cargo-deny)");
     }
-    Ok(())
+    check_alerts()
+}
+
+/// The alert rules, and the proof that they fire.
+fn check_alerts() -> Result<()> {
+    if !ensure_promtool()? {
+        println!("promtool is not installed: the alert rules are not checked (it is part of Prometheus)");
+        return Ok(());
+    }
+    let promtool = |arguments: [&str; 3]| run(Command::new("promtool").args(arguments).current_dir(root().join("deploy")));
+    promtool(["check", "rules", "alerts.yml"])?;
+    promtool(["test", "rules", "alerts.test.yml"])
 }
 
 /// Says whether cargo has this subcommand.

@@ -97,13 +97,98 @@ fn readme_lists_every_setting() {
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
         .map(|(key, _)| key.to_owned())
         .filter(|key| {
-            ["ingest.", "claims.", "worker.", "admin.", "http.", "backend.", "source.", "handler."]
+            ["ingest.", "claims.", "worker.", "admin.", "http.", "backend.", "source.", "handler.", "api.", "oauth."]
                 .iter()
                 .any(|section| key.starts_with(section))
         })
         .collect();
     let known = Config::parse_noting_keys("full.toml", FULL, &|_| Some("a secret of the environment".to_owned())).1;
-    let known: BTreeSet<String> =
-        known.into_iter().filter(|key| key.contains('.')).filter(|key| key != "source.signature").collect();
+    let is_table = |key: &String| known.iter().any(|other| other.starts_with(&format!("{key}.")));
+    let known: BTreeSet<String> = known.iter().filter(|key| key.contains('.') && !is_table(key)).cloned().collect();
     assert_eq!(listed, known);
+}
+
+fn api(settings: &str) -> Result<ApiConfig, String> {
+    let text =
+        format!("[oauth]\nkeys = \"{}\"\n[api.crm]\nbase_url = \"https://crm.example\"\n{settings}", "0f".repeat(32));
+    match parse(&text) {
+        Ok(config) => Ok(config.apis[&ApiName::try_new("crm").expect("a name")].clone()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn an_api_is_read_with_what_suits_most() {
+    let config = api("").expect("a URL is enough");
+    assert!(matches!(config.auth, ApiAuth::None) && config.cache.ttl.is_none() && config.preset.is_none());
+    assert_eq!((config.retry.attempts.get(), config.limit.rate), (3, None));
+    let config =
+        api("key = \"env:SECRET\"\ncache = \"10m\"\ncache_paths = { \"/a/*/c\" = \"1h\" }\nrate_limit = \"60/min\"");
+    let config = config.expect("it is right");
+    assert!(matches!(config.auth, ApiAuth::Bearer(_)));
+    assert_eq!(config.cache.ttl_of("/a/b/c"), Some(Duration::from_secs(3_600)));
+    assert_eq!(config.cache.ttl_of("/a/b/d"), Some(Duration::from_secs(600)));
+    assert_eq!(config.limit.rate.map(|rate| (rate.count.get(), rate.per)), Some((60, Duration::from_secs(60))));
+}
+
+/// A preset is named, or is the name of the API itself; its key has a place of its own.
+#[test]
+fn a_preset_fills_in_the_rest() {
+    let config =
+        parse("[api.openweathermap]\nkey = \"env:SECRET\"\n[api.github]\n[api.rates]\npreset = \"open-er-api\"\n");
+    let apis = config.expect("it is right").apis;
+    let api = |name: &str| &apis[&ApiName::try_new(name).expect("a name")];
+    assert!(matches!(&api("openweathermap").auth, ApiAuth::Query(name, _) if name == "appid"));
+    assert!(matches!(api("github").auth, ApiAuth::None));
+    assert_eq!(api("rates").base_url.as_str(), "https://open.er-api.com/");
+    assert!(apis.values().all(|api| api.cache.ttl.is_some()));
+}
+
+#[test]
+fn each_mistake_about_an_api_has_its_message() {
+    let check = |settings: &str, needle: &str| {
+        let found = api(settings).expect_err(settings);
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    };
+    check("auth = \"header:X-Key\"", "api.crm.key: missing");
+    check("auth = \"header:bad name\"\nkey = \"env:SECRET\"", "expected \"none\", \"bearer\"");
+    check("auth = \"bear\"\nkey = \"env:SECRET\"", "found \"bear\"");
+    check("auth = \"none\"\nkey = \"env:SECRET\"", "uses no key");
+    check("auth = \"oauth2\"", "belong together");
+    check("preset = \"githb\"", "did you mean \"github\"?");
+    check("rate_limit = \"60\"", "60/min");
+    check("cache_paths = { \"a\" = \"1h\" }", "expected a path");
+    check("retry = { base = \"1m\" }", "must not be shorter than base");
+    check("retry = { total = \"1s\" }", "must not be shorter than the timeout");
+    check("retry = { budget = 2 }", "over 0, up to 1");
+    check("breaker = { failur_rate = 0.5 }", "did you mean \"failure_rate\"?");
+    let oauth = "[api.crm.oauth]\ntoken_url = \"https://l.example/t\"\nclient_id = \"me\"\n";
+    check(oauth, "client_secret: missing");
+    check(&format!("{oauth}grant = \"password\""), "authorization_code");
+    check(&format!("{oauth}grant = \"authorization_code\""), "needs authorize_url and redirect_url");
+    check(
+        &format!(
+            "{oauth}grant = \"authorization_code\"\nauthorize_url = \"https://l.example/a\"\nredirect_url = \"https://me.example/cb\""
+        ),
+        "its path must be /oauth/crm/callback",
+    );
+}
+
+#[test]
+fn what_is_needed_elsewhere_is_asked_for() {
+    let check = |text: &str, needle: &str| {
+        let found = mistakes(text).join("\n");
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    };
+    let handler = |more: &str| format!("{SOURCE}[[handler]]\nname = \"h\"\non = [\"github:push\"]\n{more}\n");
+    check(&handler("run = \"orders\""), "[api.crm], [api.stock], [api.payment], [api.notify], [api.analytics]");
+    check(&handler("run = \"payments\"\ncurrency = \"EUR\""), "add [api.open-er-api]");
+    check(&handler("run = \"archive\"\ncurrency = \"EUR\""), "only payments");
+    check("[http]\nlisten = \"0.0.0.0:3002\"", "http.callers: missing");
+    check("[http]\ncallers = { shop = \"short\" }", "shorter than 16 bytes");
+    check("[oauth]\nkeys = \"0f0f\"", "32 random bytes");
+    let granted = "[api.crm]\nbase_url = \"https://c.example\"\n[api.crm.oauth]\ngrant = \"authorization_code\"\n\
+                   token_url = \"https://l.example/t\"\nauthorize_url = \"https://l.example/a\"\nclient_id = \"me\"\n\
+                   redirect_url = \"https://me.example/oauth/crm/callback\"";
+    check(granted, "oauth.keys: missing");
 }
