@@ -23,6 +23,7 @@ use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
 
 pub mod admin;
+mod api;
 mod backstop;
 mod commit;
 mod consume;
