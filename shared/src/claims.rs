@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::event::{BodyHash, EventKey};
 use crate::health::HealthCell;
+use crate::redis::CallError;
 
 pub mod embedded;
 pub mod redis;
@@ -123,7 +124,17 @@ pub enum ClaimsError {
     Resting,
     /// The server or the connection failed.
     #[error("the claims' server failed")]
-    Redis(#[from] ::redis::RedisError),
+    Redis(#[source] ::redis::RedisError),
+}
+
+impl From<CallError> for ClaimsError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Timeout(limit) => Self::Timeout(limit),
+            CallError::Resting => Self::Resting,
+            CallError::Redis(error) => Self::Redis(error),
+        }
+    }
 }
 
 /// The port, with its two adapters.

@@ -1,11 +1,13 @@
 //! What ingest and worker must agree on, in the order in which an event meets it.
 //!
 //! An [`event`] is verified by the [`signature`] scheme of its [`provider`], claimed through [`claims`], written down by
-//! [`wire`], made durable by the [`queue`], and applied exactly once in the [`ledger`]. [`store`] is the embedded
-//! database behind the three ports where no servers are wanted. [`config`] is the one file for all binaries; [`serve`],
-//! [`tasks`], [`health`] and [`telemetry`] are how every process listens, lives, answers and tells.
+//! [`wire`], made durable by the [`queue`], and applied exactly once in the [`ledger`]; what external APIs answered
+//! meanwhile is kept by the [`cache`]. [`store`] is the embedded database behind these ports where no servers are
+//! wanted, and [`redis`] the server behind two of them where they are. [`config`] is the one file for all binaries;
+//! [`serve`], [`tasks`], [`health`] and [`telemetry`] are how every process listens, lives, answers and tells.
 
 pub mod bearer;
+pub mod cache;
 pub mod claims;
 pub mod config;
 pub mod environment;
@@ -17,6 +19,7 @@ pub mod problem;
 pub mod process;
 pub mod provider;
 pub mod queue;
+pub mod redis;
 pub mod serve;
 pub mod signature;
 pub mod store;

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod accepts;
+mod adapters_cache;
 mod adapters_ledger;
 mod adapters_queue;
 mod apis;

@@ -38,3 +38,15 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (handler, ready_at, id) WHERE taken = 0;
 CREATE INDEX IF NOT EXISTS jobs_dead ON jobs (id) WHERE taken = 0 AND deliveries >= 20;  -- queue::DELIVERY_LIMIT
+
+-- What external APIs answered: worth nothing but time, and bounded by cache::embedded.
+CREATE TABLE IF NOT EXISTS api_cache (
+    id         INTEGER PRIMARY KEY,      -- with rowid: values are large
+    key        BLOB NOT NULL UNIQUE,
+    value      BLOB NOT NULL,
+    weight     INTEGER NOT NULL,         -- bytes that it counts towards the bound
+    stored_at  INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS api_cache_by_age ON api_cache (stored_at, weight);
+CREATE INDEX IF NOT EXISTS api_cache_by_end ON api_cache (expires_at);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tidegate_shared::cache::CacheUnavailable;
 use tidegate_shared::config::{ApiConfig, ApiPreset};
@@ -13,7 +14,8 @@ use tidegate_shared::tasks::Tasks;
 use super::auth::Credentials;
 use super::breaker::{SharedBreaker, State};
 use super::budget::RetryBudget;
-use super::cache::{Entry, Freshness, ResponseCache};
+use super::cache::ResponseCache;
+use super::cache::entry::{Entry, Freshness};
 use super::call::Stale;
 use super::condition::Condition;
 use super::error::CallFailure;
@@ -175,7 +177,7 @@ impl Client {
         let path = call.path_and_query();
         let client = Arc::clone(&self);
         let refreshed = self.flights.run(path, async move { client.refresh(&call, accept, trace.as_deref()).await }).await;
-        refreshed.unwrap_or_else(|| Err(self.error(CallFailure::Stopping)))
+        refreshed.unwrap_or_else(|_| Err(self.error(CallFailure::Stopping)))
     }
 
     async fn refresh(&self, call: &Call, accept: Accept, trace: Option<&str>) -> Result<Reply, ApiError> {
@@ -189,7 +191,7 @@ impl Client {
         match self.fetch(call, accept, kept.as_ref(), trace).await {
             Ok(fetched) => {
                 let entry = entry(fetched, kept, self.ttl_of(call).unwrap_or_default());
-                self.cache.store(&path, entry.clone(), generation).await;
+                self.cache.store(&path, &entry, generation).await;
                 Ok(Reply { entry, source: Source::Api })
             }
             Err(error) => {
@@ -323,12 +325,12 @@ fn entry(fetched: Fetched, kept: Option<Entry>, ttl: Duration) -> Entry {
         (Fetched::New { body, content_type, etag, last_modified }, _) => {
             Entry { body, content_type, etag, last_modified, stored_at, ttl }
         }
-        (Fetched::NotModified { etag }, Some(kept)) => {
-            Entry { etag: etag.or_else(|| kept.etag.clone()), stored_at, ttl, ..kept }
+        (Fetched::NotModified { etag, last_modified }, Some(kept)) => {
+            kept.revalidated(stored_at, ttl, etag, last_modified)
         }
-        // Only what was asked for under a condition is answered so, and then there is something kept.
-        (Fetched::NotModified { etag }, None) => {
-            Entry { body: Default::default(), content_type: None, etag, last_modified: None, stored_at, ttl }
+        // Only what was asked for under a condition is answered so, and then something is kept.
+        (Fetched::NotModified { etag, last_modified }, None) => {
+            Entry { body: Bytes::new(), content_type: None, etag, last_modified, stored_at, ttl }
         }
     }
 }

@@ -9,7 +9,7 @@ use reqwest::{Request, Response};
 use tidegate_shared::telemetry::chain;
 use tracing::Instrument as _;
 
-use super::cache::Entry;
+use super::cache::entry::Entry;
 use super::client::Client;
 use super::error::CallFailure;
 use super::retry::{Failure, retry_after};
@@ -28,7 +28,7 @@ pub(super) enum Fetched {
     /// A new answer.
     New { body: Bytes, content_type: Option<String>, etag: Option<String>, last_modified: Option<String> },
     /// What we have is still right: RFC 9110 section 15.4.5.
-    NotModified { etag: Option<String> },
+    NotModified { etag: Option<String>, last_modified: Option<String> },
 }
 
 /// An attempt that brought nothing.
@@ -136,7 +136,8 @@ impl Exchange<'_> {
             return Err(Failed { kind: Some(Failure::Status(StatusCode::TOO_MANY_REQUESTS)), failure, retry_after });
         }
         if status == StatusCode::NOT_MODIFIED && self.known.is_some() {
-            return Ok(Fetched::NotModified { etag: text(&headers, &header::ETAG) });
+            let (etag, last_modified) = (text(&headers, &header::ETAG), text(&headers, &header::LAST_MODIFIED));
+            return Ok(Fetched::NotModified { etag, last_modified });
         }
         if !status.is_success() {
             let after = retry_after(&headers, now);

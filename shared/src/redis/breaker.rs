@@ -1,6 +1,6 @@
 //! When to stop asking a server that fails: pure, with the time passed in.
 //!
-//! A claim is optional, so that a request should not wait for its time limit when many before it did so in vain.
+//! What Redis keeps is optional, so that nobody should wait for its time limit when many before did so in vain.
 
 use std::time::{Duration, Instant};
 

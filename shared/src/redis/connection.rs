@@ -31,7 +31,7 @@ const PROBE_KEY_MS: u64 = 1;
 
 /// A connection that many callers share. Cluster becomes a second variant.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     /// To one server.
     Single(MultiplexedConnection),
 }
