@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S")]
     source: Option<String>,
     /// With this status only.
-    #[arg(long, value_name = "STATUS", value_parser = ["accepted", "applied", "retrying", "dead"])]
+    #[arg(long, value_name = "STATUS", value_parser = ["accepted", "applied", "compensated", "retrying", "dead"])]
     status: Option<String>,
     /// Events at most.
     #[arg(long, value_name = "N", default_value_t = 20)]

@@ -364,8 +364,9 @@ fn read_oauth(section: &Section<'_>, name: &ApiName) -> Option<OAuthConfig> {
 fn read_cache(section: &Section<'_>, preset: Option<ApiPreset>) -> ApiCacheConfig {
     let usual = OrOff(preset.map(ApiPreset::ttl));
     let paths = section.pairs::<Duration>("cache_paths").into_iter().filter_map(|(pattern, ttl)| {
-        let pattern = PathPattern::from_text(&pattern)
-            .map_err(|_| section.mistake("cache_paths", format!("expected a path such as \"/v6/*\", found {pattern:?}")));
+        let pattern = PathPattern::from_text(&pattern).map_err(|_| {
+            section.mistake("cache_paths", format!("expected a path such as \"/v6/*\", found {pattern:?}"))
+        });
         Some((pattern.ok()?, ttl))
     });
     ApiCacheConfig {

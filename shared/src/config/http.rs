@@ -90,11 +90,8 @@ pub(super) fn read_http(section: Section<'_>) -> Option<HttpConfig> {
         let name = name.map_err(|error| section.mistake("callers", error.to_string()));
         Some(Caller { name: name.ok()?, token })
     });
-    let config = HttpConfig {
-        callers: callers.collect(),
-        listen,
-        idempotency_window: section.or("idempotency_window", WINDOW),
-    };
+    let config =
+        HttpConfig { callers: callers.collect(), listen, idempotency_window: section.or("idempotency_window", WINDOW) };
     if let Some(message) = config.unguarded(listen) {
         section.mistake("callers", message);
     }
@@ -105,12 +102,13 @@ pub(super) fn read_http(section: Section<'_>) -> Option<HttpConfig> {
 
 pub(super) fn read_seal_keys(section: Section<'_>, apis: Option<&BTreeMap<ApiName, ApiConfig>>) -> Vec<SealKey> {
     let keys: Option<Vec<SealKey>> = section.list("keys");
-    let is_granted = |api: &&ApiConfig| {
-        matches!(&api.auth, ApiAuth::OAuth(oauth) if matches!(oauth.grant, OAuthGrant::AuthorizationCode { .. }))
-    };
+    let is_granted = |api: &&ApiConfig| matches!(&api.auth, ApiAuth::OAuth(oauth) if matches!(oauth.grant, OAuthGrant::AuthorizationCode { .. }));
     if let (None, Some(api)) = (&keys, apis.and_then(|apis| apis.values().find(is_granted))) {
         let name = &api.name;
-        section.mistake("keys", format!("missing; api.{name} keeps what users grant, sealed: expected {}", SealKey::EXPECTED));
+        section.mistake(
+            "keys",
+            format!("missing; api.{name} keeps what users grant, sealed: expected {}", SealKey::EXPECTED),
+        );
     }
     section.finish();
     keys.unwrap_or_default()

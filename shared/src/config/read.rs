@@ -13,8 +13,8 @@ use url::Url;
 use super::reader::{Context, Section, nearest};
 use super::setting::{ByteCount, ServerUrl};
 use super::{
-    AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig, ORDERS_APIS,
-    OnUnavailable, Servers, SourceConfig, WorkerConfig, api, http, source,
+    AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig,
+    ORDERS_APIS, OnUnavailable, Servers, SourceConfig, WorkerConfig, api, http, source,
 };
 use crate::claims::redis::RedisSettings;
 use crate::event::{ApiName, HandlerName, SourceName};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{OAuthClientAuth, OnUnavailable};
 use super::reader::Setting;
+use super::{OAuthClientAuth, OnUnavailable};
 use crate::event::{Currency, HandlerName, SourceName};
 use crate::pattern::Pattern;
 use crate::signature::Secret;
