@@ -135,12 +135,14 @@ impl EmbeddedLedger {
     }
 }
 
-/// Only the effects' own statements can be refused; for ours, nobody's are to blame.
+/// A statement that is refused is the effects' fault only if it is theirs.
 fn refused_or_unavailable(error: &StoreError, blame: &Blame) -> CommitError {
-    match error {
-        StoreError::Refused(error) if blame.is_on_effects() => CommitError::Refused(apply::message(error)),
-        other => CommitError::Unavailable(chain(other).to_string()),
+    if let StoreError::Refused(error) = error
+        && blame.is_on_effects()
+    {
+        return CommitError::Refused(apply::message(error));
     }
+    CommitError::Unavailable(chain(error).to_string())
 }
 
 fn unavailable(error: &StoreError) -> LedgerUnavailable {

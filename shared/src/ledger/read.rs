@@ -72,8 +72,11 @@ impl Ledger {
     }
 }
 
+/// A question about the events with these keys.
+type Question = fn(&[Vec<u8>]) -> Statement;
+
 /// The questions about the events whose keys stand in the column: none where there are none.
-fn about(found: &[Row], column: usize, questions: &[fn(&[Vec<u8>]) -> Statement]) -> Vec<Statement> {
+fn about(found: &[Row], column: usize, questions: &[Question]) -> Vec<Statement> {
     let keys: Vec<Vec<u8>> = found.iter().filter_map(|row| row.bytes(column).ok()).collect();
     if keys.is_empty() { Vec::new() } else { questions.iter().map(|question| question(&keys)).collect() }
 }
