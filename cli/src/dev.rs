@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use tidegate_ingest as ingest;
+use tidegate_shared::cache::Cache;
+use tidegate_shared::cache::embedded::EmbeddedCache;
 use tidegate_shared::config::{self, Backend, Config, ConfigError};
 use tidegate_shared::ledger::Ledger;
 use tidegate_shared::ledger::embedded::EmbeddedLedger;
@@ -89,7 +91,11 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
     let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
     let parts =
-        worker::Parts { queue: Queue::Embedded(queue.clone()), ledger: Ledger::Embedded(EmbeddedLedger::new(store)) };
+        worker::Parts {
+            queue: Queue::Embedded(queue.clone()),
+            ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
+            cache: Cache::Embedded(EmbeddedCache::new(store)),
+        };
     worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);

@@ -5,13 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http::HeaderName;
 use jiff::Timestamp;
+use reqwest::redirect::Policy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidegate_shared::cache::CacheUnavailable;
-use tidegate_shared::config::ApiPreset;
+use tidegate_shared::cache::{Cache, CacheUnavailable};
+use tidegate_shared::config::{ApiConfig, ApiPreset, Config};
 use tidegate_shared::event::ApiName;
+use tidegate_shared::tasks::Tasks;
 
 mod auth;
 mod breaker;
@@ -34,7 +37,14 @@ pub use call::Call;
 pub use error::{ApiError, CallFailure};
 pub use guard::{GuardError, PublicClient, is_public};
 
+use auth::Credentials;
+use cache::ResponseCache;
 use client::Client;
+
+/// Time for a connection; a call has its own time for everything.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections kept open to one API while idle.
+const IDLE_MAX: usize = 32;
 
 /// The header that makes a write safe to repeat.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -166,6 +176,28 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 pub struct Apis(Arc<BTreeMap<ApiName, Api>>);
 
 impl Apis {
+    /// Makes the client of each API. Their answers are kept in `cache`.
+    ///
+    /// # Errors
+    /// If an API's key cannot be sent.
+    pub(crate) fn start(config: &Config, cache: &Cache, tasks: &Tasks) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            // A redirect would take the API's key to a place that the operator did not name.
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .user_agent(concat!("Tidegate/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let client = |api: &ApiConfig| {
+            let credentials = Credentials::new(&api.auth, None).with_context(|| format!("api.{}", api.name))?;
+            let kept = ResponseCache::new(api.name.clone(), &api.cache, cache.clone());
+            let client = Client::new(api.clone(), http.clone(), credentials, kept, tasks);
+            Ok((api.name.clone(), Api { client: Arc::new(client), trace: None }))
+        };
+        let apis: anyhow::Result<BTreeMap<ApiName, Api>> = config.apis.values().map(client).collect();
+        Ok(Self(Arc::new(apis?)))
+    }
+
     /// The API with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Api> {

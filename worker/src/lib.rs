@@ -12,12 +12,15 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tidegate_shared::cache::Cache;
+use tidegate_shared::cache::redis::RedisCache;
 use tidegate_shared::config::{Backend, Config};
 use tidegate_shared::health::HealthCell;
 use tidegate_shared::ledger::Ledger;
 use tidegate_shared::ledger::postgres::PostgresLedger;
 use tidegate_shared::queue::rabbitmq::RabbitMqQueue;
 use tidegate_shared::queue::{Queue, Stream};
+use tidegate_shared::redis::RedisServer;
 use tidegate_shared::serve::{Limits, serve};
 use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
@@ -53,6 +56,8 @@ pub struct Parts {
     pub queue: Queue,
     /// Where effects go to.
     pub ledger: Ledger,
+    /// Where the answers of external APIs are kept.
+    pub cache: Cache,
 }
 
 impl Parts {
@@ -70,6 +75,7 @@ impl Parts {
         Ok(Self {
             queue: Queue::RabbitMq(RabbitMqQueue::start(&servers.rabbitmq, &config.topology(), tasks)),
             ledger: Ledger::Postgres(PostgresLedger::start(&servers.postgres, tasks)),
+            cache: Cache::Redis(RedisCache::new(RedisServer::start(&servers.redis, tasks))),
         })
     }
 
@@ -112,7 +118,7 @@ pub fn start(
     }
     let (listener, metrics) = listeners.admin;
     tasks.spawn("admin listener", serve(listener, admin::router(Arc::clone(&admin), metrics), limits, tasks.clone()));
-    let apis = Apis::default();
+    let apis = Apis::start(config, &parts.cache, tasks)?;
     tasks.spawn("worker", consume_all(config.clone(), handlers, parts, apis, admin, tasks.clone()));
     Ok(())
 }

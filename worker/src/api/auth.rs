@@ -27,14 +27,13 @@ pub(super) struct UnfitKey;
 impl Credentials {
     /// Reads what the configuration says; `oauth` is there where it says so.
     pub(super) fn new(auth: &ApiAuth, oauth: Option<OAuth>) -> Result<Self, UnfitKey> {
-        let text = |key: &Secret| String::from_utf8(key.expose().to_vec()).map_err(|_| UnfitKey);
         let authorization = |value: String| Ok(Self::Header(header::AUTHORIZATION, sensitive(&value)?));
         match (auth, oauth) {
             (_, Some(oauth)) => Ok(Self::Tokens(oauth)),
             (ApiAuth::None | ApiAuth::OAuth(_), None) => Ok(Self::None),
-            (ApiAuth::Bearer(key), None) => authorization(format!("Bearer {}", text(key)?)),
+            (ApiAuth::Bearer(key), None) => authorization(format!("Bearer {}", key.expose())),
             (ApiAuth::Basic(key), None) => authorization(format!("Basic {}", STANDARD.encode(key.expose()))),
-            (ApiAuth::Header(name, key), None) => Ok(Self::Header(name.clone(), sensitive(&text(key)?)?)),
+            (ApiAuth::Header(name, key), None) => Ok(Self::Header(name.clone(), sensitive(key.expose())?)),
             (ApiAuth::Query(name, key), None) => Ok(Self::Query(name.clone(), key.clone())),
         }
     }
@@ -45,8 +44,7 @@ impl Credentials {
             Self::None => {}
             Self::Header(name, value) => drop(request.headers_mut().insert(name, value.clone())),
             Self::Query(name, key) => {
-                let key = String::from_utf8_lossy(key.expose()).into_owned();
-                request.url_mut().query_pairs_mut().append_pair(name, &key);
+                request.url_mut().query_pairs_mut().append_pair(name, key.expose());
             }
             Self::Tokens(oauth) => {
                 let token = oauth.token().await?;
