@@ -215,3 +215,6 @@ impl Apis {
         self.0.values()
     }
 }
+
+#[cfg(test)]
+mod tests;

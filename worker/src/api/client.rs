@@ -173,10 +173,16 @@ impl Client {
     }
 
     /// Refreshes the answer, once for all who ask for it meanwhile.
-    async fn refreshed(self: Arc<Self>, call: Call, accept: Accept, trace: Option<Arc<str>>) -> Result<Reply, ApiError> {
+    async fn refreshed(
+        self: Arc<Self>,
+        call: Call,
+        accept: Accept,
+        trace: Option<Arc<str>>,
+    ) -> Result<Reply, ApiError> {
         let path = call.path_and_query();
         let client = Arc::clone(&self);
-        let refreshed = self.flights.run(path, async move { client.refresh(&call, accept, trace.as_deref()).await }).await;
+        let refreshed =
+            self.flights.run(path, async move { client.refresh(&call, accept, trace.as_deref()).await }).await;
         refreshed.unwrap_or_else(|_| Err(self.error(CallFailure::Stopping)))
     }
 
@@ -197,7 +203,10 @@ impl Client {
             Err(error) => {
                 let is_gone = matches!(error.status(), Some(http::StatusCode::NOT_FOUND | http::StatusCode::GONE));
                 if is_gone && kept.is_some() {
-                    self.cache.invalidate(&path).await.unwrap_or_else(|error| tracing::debug!(%error, "an answer that is gone stays kept"));
+                    self.cache
+                        .invalidate(&path)
+                        .await
+                        .unwrap_or_else(|error| tracing::debug!(%error, "an answer that is gone stays kept"));
                 }
                 Err(error)
             }
@@ -260,8 +269,8 @@ impl Client {
     /// One attempt, if breaker and limits let it through. The breaker is asked first: open, it answers at once.
     async fn attempt(&self, exchange: &Exchange<'_>, number: u32) -> Result<Fetched, Failed> {
         let permit = self.breaker.admit(Instant::now());
-        let permit = permit
-            .map_err(|refused| Failed::unsent(CallFailure::BreakerOpen { retry_after: refused.retry_after }))?;
+        let permit =
+            permit.map_err(|refused| Failed::unsent(CallFailure::BreakerOpen { retry_after: refused.retry_after }))?;
         self.show(permit.changed());
         let turn = self.limiter.acquire().await;
         let turn = turn.map_err(|limited| Failed::unsent(CallFailure::Limited { retry_after: limited.retry_after }))?;

@@ -127,7 +127,8 @@ impl Exchange<'_> {
         let now = Timestamp::now();
         let pause = self.client.limiter.learn(Instant::now(), status, &headers, now);
         // GitHub says "too many" by a 403 with the headers of its limit.
-        let is_limited = status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::FORBIDDEN && pause.is_some());
+        let is_limited =
+            status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::FORBIDDEN && pause.is_some());
         if is_limited {
             tracing::info!(api = %self.client.name(), ?pause, "api has enough of our calls");
             metrics::counter!("tidegate_api_rate_limited_total", "api" => self.client.name().to_string()).increment(1);
@@ -183,8 +184,7 @@ impl Exchange<'_> {
 /// The conditions under which an answer is wanted: RFC 9110 section 13.1. With an entity tag the date says nothing more.
 fn conditions(known: &Entry) -> Option<(header::HeaderName, HeaderValue)> {
     let tag = known.etag.as_deref().map(|etag| (header::IF_NONE_MATCH, etag));
-    let (name, value) =
-        tag.or_else(|| known.last_modified.as_deref().map(|date| (header::IF_MODIFIED_SINCE, date)))?;
+    let (name, value) = tag.or_else(|| known.last_modified.as_deref().map(|date| (header::IF_MODIFIED_SINCE, date)))?;
     Some((name, HeaderValue::from_str(value).ok()?))
 }
 
