@@ -1,11 +1,14 @@
 //! The built-in handlers.
 
 use anyhow::Result;
+use reqwest::Method;
+use serde_json::json;
 use tidegate_tests::fixture;
 use tidegate_tests::sdk::Sdk;
 use tidegate_tests::sender::{self, client, send};
 use tidegate_tests::stack::{Backend, SOON, SOURCES, Stack};
 use tidegate_tests::target::Target;
+use tidegate_tests::upstream::{Does, Upstream};
 
 use crate::on_both_backends;
 
@@ -13,6 +16,7 @@ on_both_backends!(
     what_forward_signs_is_taken_by_the_standard_webhooks_sdk,
     payments_keep_every_payment_and_add_each_success_once,
     archive_keeps_headers_and_body,
+    payments_are_converted_to_the_currency_of_the_balances,
 );
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -72,5 +76,33 @@ async fn archive_keeps_headers_and_body(backend: Backend) -> Result<()> {
     assert_eq!(event["body"], "{\"a\": 1}");
     let headers = event["headers"].as_array().cloned().unwrap_or_default();
     assert!(headers.iter().any(|header| header[0] == "x-webhook-event" && header[1] == "order.paid"), "{headers:?}");
+    stack.finish().await
+}
+
+/// Amounts are converted at the rate that is recorded, and a retry does not ask for another.
+async fn payments_are_converted_to_the_currency_of_the_balances(backend: Backend) -> Result<()> {
+    let upstream = Upstream::start(|asked| {
+        let rates = json!({ "result": "success", "base_code": "USD", "rates": { "USD": 1, "EUR": 0.5, "JPY": 150.25 } });
+        if asked.path == "/v6/latest/USD" { Does::json(&rates) } else { Does::status(404) }
+    })
+    .await?;
+    let config = format!(
+        "[api.open-er-api]\nbase_url = {:?}\n{SOURCES}[[handler]]\nname = \"pay\"\non = [\"stripe:**\"]\n\
+         run = \"payments\"\ncurrency = \"JPY\"\n",
+        upstream.url()
+    );
+    let stack = Stack::start(backend, &config).await?;
+    for (id, amount, currency) in [("evt_usd", 1_000, "usd"), ("evt_jpy", 7, "jpy")] {
+        let object = json!({ "id": format!("pi_{id}"), "amount": amount, "amount_received": amount, "currency": currency });
+        let event = json!({ "id": id, "type": "payment_intent.succeeded", "data": { "object": object } });
+        send(&client(), &stack.url("stripe"), &sender::stripe(event.to_string())).await?;
+        stack.until_status(id, "applied").await?;
+    }
+    // 10.00 USD at 150.25 are 1502.5 JPY, which has no smaller unit: to the even one.
+    stack.until_number("SELECT amount FROM balances WHERE currency = 'jpy'", 1_502 + 7, SOON).await?;
+    assert_eq!(stack.number("SELECT amount FROM payments WHERE payment_id = 'pi_evt_usd'").await?, 1_000);
+    let story = stack.ask(Method::GET, "/v1/events/evt_usd", None).await?["items"][0]["steps"].to_string();
+    assert!(story.contains("150.25"), "{story}");
+    assert_eq!(upstream.asked().len(), 1, "the same currency needs no rate");
     stack.finish().await
 }

@@ -155,6 +155,6 @@ async fn an_order_given_up_in_its_middle_is_resumed_by_a_replay(backend: Backend
     let key = key_of(&stack, "given-up", "applied").await?;
     assert_eq!(systems.effects_of(&key), STEPS);
     assert_eq!(systems.asked_for(STEPS[0]), 1);
-    stack.until_number("SELECT count(*) FROM orders WHERE status = 'paid'", 1, Duration::from_secs(5)).await?;
+    stack.until_number("SELECT count(*) FROM orders WHERE status = 'completed'", 1, Duration::from_secs(5)).await?;
     stack.finish().await
 }
