@@ -1,10 +1,9 @@
 //! The cache in the embedded store: one table, bounded in bytes.
 //!
-//! The store has one writer, and events wait for it too, so that keeping the table small must cost little. A sweep runs
-//! after every MiB that was put, inside the put that fills it: it then removes what ended, and the oldest where
-//! the whole is over its bound. Bytes between two sweeps bound by how much the table exceeds the bound; rows weigh
-//! at least [`WEIGHT_MIN`], which bounds how many can have come since the last sweep, and so how many one sweep must
-//! remove to keep pace.
+//! The store has one writer, and events wait for it too, so that keeping the table small must cost little. The put
+//! that completes a MiB since the last sweep also sweeps: it removes some of what ended, and the oldest while the
+//! whole is over its bound. What comes between two sweeps is all that the table can exceed the bound by. A row weighs
+//! at least `WEIGHT_MIN`, so that no more rows than one sweep may remove can have come since the last one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

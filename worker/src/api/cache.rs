@@ -131,7 +131,10 @@ impl ResponseCache {
     /// Forgets what is kept for the path with its query, and every answer that is being fetched.
     ///
     /// # Errors
-    /// If other processes, or this one after a restart, may still find it.
+    /// If it may still be there for other processes, or for this one's next lookup.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, it has emptied this memory, and nobody knows of more.
     pub(crate) async fn invalidate(&self, path: &str) -> Result<(), CacheUnavailable> {
         let key = CacheKey::of(&self.api, path);
         // Before anything is removed: what others write from here on, they take back themselves.

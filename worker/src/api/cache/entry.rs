@@ -67,7 +67,7 @@ struct Header {
 }
 
 impl Entry {
-    /// Says what it is good for at `now`. A clock that was set back makes it younger, never older than it is.
+    /// Says what it is good for at `now`. Set-back clocks make it younger, never older than it is.
     pub(crate) fn freshness(&self, config: &ApiCacheConfig, now: Timestamp) -> Freshness {
         let Some(stale_for) = self.age(now).checked_sub(self.ttl) else { return Freshness::Fresh };
         if stale_for < config.stale_while_revalidate {

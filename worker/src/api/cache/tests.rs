@@ -191,7 +191,20 @@ async fn an_answer_fetched_before_an_invalidation_is_not_kept() {
     assert_eq!(bench.ours.lookup("/a").await, None);
     assert_eq!(bench.theirs.lookup("/a").await, None);
     store(&bench.ours, "/a", "new").await;
+    bench.ours.store("/a", &entry("old"), fetching).await;
     assert_eq!(bench.ours.lookup("/a").await, Some(entry("new")));
+    assert_eq!(bench.theirs.lookup("/a").await, Some(entry("new")));
+}
+
+#[tokio::test]
+async fn an_invalidation_that_is_dropped_half_way_has_emptied_this_memory() {
+    let bench = Bench::new();
+    store(&bench.ours, "/a", "one").await;
+    let (let_go, held) = hold_writer(&bench.store).await;
+    assert!(bench.ours.invalidate("/a").now_or_never().is_none());
+    assert!(bench.ours.memory.get(&CacheKey::of(&bench.ours.api, "/a")).is_none());
+    drop(let_go);
+    held.await;
 }
 
 // The invalidation comes between the look at the generation and the put.
