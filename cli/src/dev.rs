@@ -90,12 +90,11 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let store = Store::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
     let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
-    let parts =
-        worker::Parts {
-            queue: Queue::Embedded(queue.clone()),
-            ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
-            cache: Cache::Embedded(EmbeddedCache::new(store)),
-        };
+    let parts = worker::Parts {
+        queue: Queue::Embedded(queue.clone()),
+        ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
+        cache: Cache::Embedded(EmbeddedCache::new(store)),
+    };
     worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);

@@ -294,7 +294,8 @@ async fn the_breaker_opens_and_lets_one_probe_through(backend: Backend) -> Resul
     // While it is probed, only the probe gets through.
     upstream.always(|_| Does::json(&repository("tide")).after(Duration::from_millis(500)));
     eventually("the breaker lets a probe through", SOON, || async {
-        let answers = join_all((0..10).map(async |number| get(&stack, &format!("/github/repos/o/p{number}")).await)).await;
+        let answers =
+            join_all((0..10).map(async |number| get(&stack, &format!("/github/repos/o/p{number}")).await)).await;
         let well = answers.iter().filter(|answer| matches!(answer, Ok((StatusCode::OK, _)))).count();
         if well == 0 { Err(format!("{} calls", upstream.asked().len())) } else { Ok(well) }
     })

@@ -82,7 +82,8 @@ async fn archive_keeps_headers_and_body(backend: Backend) -> Result<()> {
 /// Amounts are converted at the rate that is recorded, and a retry does not ask for another.
 async fn payments_are_converted_to_the_currency_of_the_balances(backend: Backend) -> Result<()> {
     let upstream = Upstream::start(|asked| {
-        let rates = json!({ "result": "success", "base_code": "USD", "rates": { "USD": 1, "EUR": 0.5, "JPY": 150.25 } });
+        let rates =
+            json!({ "result": "success", "base_code": "USD", "rates": { "USD": 1, "EUR": 0.5, "JPY": 150.25 } });
         if asked.path == "/v6/latest/USD" { Does::json(&rates) } else { Does::status(404) }
     })
     .await?;
@@ -93,7 +94,8 @@ async fn payments_are_converted_to_the_currency_of_the_balances(backend: Backend
     );
     let stack = Stack::start(backend, &config).await?;
     for (id, amount, currency) in [("evt_usd", 1_000, "usd"), ("evt_jpy", 7, "jpy")] {
-        let object = json!({ "id": format!("pi_{id}"), "amount": amount, "amount_received": amount, "currency": currency });
+        let object =
+            json!({ "id": format!("pi_{id}"), "amount": amount, "amount_received": amount, "currency": currency });
         let event = json!({ "id": id, "type": "payment_intent.succeeded", "data": { "object": object } });
         send(&client(), &stack.url("stripe"), &sender::stripe(event.to_string())).await?;
         stack.until_status(id, "applied").await?;

@@ -32,7 +32,8 @@ const STEPS: [&str; 6] = [
 const COMPENSATIONS: [&str; 2] = ["DELETE /stock/reservations/{id}", "DELETE /crm/deals/{id}"];
 
 fn config(systems: &Systems, retry: &str) -> String {
-    let apis = systems.config("timeout = \"2s\"\nretry = { attempts = 1, total = \"2s\" }\nbreaker = { minimum = 1000 }");
+    let apis =
+        systems.config("timeout = \"2s\"\nretry = { attempts = 1, total = \"2s\" }\nbreaker = { minimum = 1000 }");
     format!("{apis}{SOURCES}[[handler]]\nname = \"shop\"\non = [\"demo:order.*\"]\nrun = \"orders\"\nretry = {retry}\n")
 }
 
@@ -47,7 +48,8 @@ fn order(id: &str) -> Value {
 }
 
 async fn place(stack: &Stack, id: &str) -> Result<()> {
-    let answer = send(&client(), &stack.url("demo"), &sender::generic(id, "order.created", order(id).to_string())).await?;
+    let answer =
+        send(&client(), &stack.url("demo"), &sender::generic(id, "order.created", order(id).to_string())).await?;
     assert_eq!(answer.outcome(), "accepted", "{}", answer.body);
     Ok(())
 }

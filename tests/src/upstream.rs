@@ -41,7 +41,11 @@ pub struct Does {
 
 #[derive(Debug, Clone)]
 enum Reply {
-    Answer { status: StatusCode, headers: Vec<(&'static str, String)>, body: Bytes },
+    Answer {
+        status: StatusCode,
+        headers: Vec<(&'static str, String)>,
+        body: Bytes,
+    },
     /// Promises a body and breaks the connection in its middle.
     Breaks,
 }
@@ -137,8 +141,7 @@ impl Upstream {
     pub async fn start(rule: impl Fn(&Asked) -> Does + Send + Sync + 'static) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let shared =
-            Shared { asked: Mutex::default(), script: Mutex::default(), rule: Mutex::new(Box::new(rule)) };
+        let shared = Shared { asked: Mutex::default(), script: Mutex::default(), rule: Mutex::new(Box::new(rule)) };
         let shared = Arc::new(shared);
         let router = Router::new().fallback(serve).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {

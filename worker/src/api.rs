@@ -37,6 +37,8 @@ pub use call::Call;
 pub use error::{ApiError, CallFailure};
 pub use guard::{GuardError, PublicClient, is_public};
 
+pub(crate) use exchange::excerpt;
+
 use auth::Credentials;
 use cache::ResponseCache;
 use client::Client;

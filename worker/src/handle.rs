@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tidegate_shared::config::HandlerConfig;
+use tidegate_shared::config::{ApiPreset, HandlerConfig};
 use tidegate_shared::event::{Event, HandlerName};
 use tidegate_shared::ledger::{Effects, Migration};
 use tidegate_shared::wire::Progress;
@@ -23,6 +23,7 @@ use crate::settle::PatientLedger;
 
 mod archive;
 mod forward;
+mod orders;
 mod payments;
 
 /// What a handler makes of an event.
@@ -95,6 +96,27 @@ impl<'a> Attempt<'a> {
         api.ok_or_else(|| Outcome::retry(format!("the configuration has no [api.{name}]")))
     }
 
+    /// The client of the first API with one of these presets; see [`Self::api`].
+    ///
+    /// # Errors
+    /// As [`Self::api`].
+    pub fn api_with_preset(&self, presets: &[ApiPreset]) -> Result<Api, Outcome> {
+        let api = self.world.and_then(|world| world.apis.with_preset(presets));
+        let api = api.map(|api| api.traced(self.event.traceparent.as_deref()));
+        let names = || presets.iter().map(|preset| preset.name()).collect::<Vec<_>>().join(" or ");
+        api.ok_or_else(|| Outcome::retry(format!("the configuration has no API with the preset {}", names())))
+    }
+
+    /// What it stands in, for a saga to record its steps.
+    pub(crate) fn world(&self) -> Option<&'a World> {
+        self.world
+    }
+
+    #[cfg(test)]
+    pub(crate) fn within(self, world: &'a World) -> Self {
+        Self { world: Some(world), ..self }
+    }
+
     /// The key under which a call to the outside world is made at most once: the same for every attempt.
     #[must_use]
     pub fn idempotency_key(&self, step: &str) -> String {
@@ -158,7 +180,8 @@ impl Registry {
     pub fn new() -> Self {
         Self(BTreeMap::new())
             .with("archive", |_| Ok(archive::Archive))
-            .with("payments", |_| Ok(payments::Payments))
+            .with("payments", |config| Ok(payments::Payments::new(config.currency.clone())))
+            .with("orders", |_| Ok(orders::Orders::new()))
             .with("forward", forward::Forward::from_config)
     }
 

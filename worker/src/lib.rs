@@ -34,10 +34,12 @@ mod decode;
 pub mod handle;
 mod program;
 mod retry;
+pub mod saga;
 mod settle;
 
 pub use handle::{Attempt, Handler, Outcome, Registry};
 pub use program::Worker;
+pub use saga::{Ended, Saga, Step, StepError, StepResult};
 pub use tidegate_shared::event::Event;
 pub use tidegate_shared::ledger::{Effects, Migration, Value};
 

@@ -30,7 +30,8 @@ fn check_alerts() -> Result<()> {
         println!("promtool is not installed: the alert rules are not checked (it is part of Prometheus)");
         return Ok(());
     }
-    let promtool = |arguments: [&str; 3]| run(Command::new("promtool").args(arguments).current_dir(root().join("deploy")));
+    let promtool =
+        |arguments: [&str; 3]| run(Command::new("promtool").args(arguments).current_dir(root().join("deploy")));
     promtool(["check", "rules", "alerts.yml"])?;
     promtool(["test", "rules", "alerts.test.yml"])
 }

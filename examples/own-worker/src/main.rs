@@ -1,8 +1,10 @@
-//! A worker of one's own: every built-in handler, and one that counts events by type.
+//! A worker of one's own: every built-in handler, one that counts events by type, and one that calls two APIs in a saga.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use tidegate_worker::{Attempt, Effects, Handler, Migration, Outcome, Worker};
+use tidegate_worker::api::Call;
+use tidegate_worker::{Attempt, Effects, Handler, Migration, Outcome, Saga, Step, StepError, StepResult, Worker};
 
 /// Counts events: adding one is not idempotent, the ledger makes it happen once per event.
 struct Count;
@@ -23,6 +25,41 @@ impl Handler for Count {
     }
 }
 
+/// Opens a ticket and calls someone about it. Where nobody can be called, the ticket is closed again.
+struct Alert(Saga<()>);
+
+impl Alert {
+    fn new() -> Self {
+        Self(Saga::new().step("ticket", open_ticket).undo(close_ticket).step("page", page))
+    }
+}
+
+impl Handler for Alert {
+    async fn handle(&self, attempt: Attempt<'_>) -> Outcome {
+        self.0.run(&attempt, (), |(), _| Ok(Effects::none())).await
+    }
+}
+
+async fn open_ticket(cx: Step<()>) -> StepResult<String> {
+    let call = Call::post("/tickets").idempotency_key(cx.idempotency_key()).json(cx.event().id.as_str());
+    let ticket: BTreeMap<String, String> = cx.api("tickets")?.call(call).await?.value;
+    ticket.get("id").cloned().ok_or_else(|| StepError::retry("a ticket without an id"))
+}
+
+async fn close_ticket(cx: Step<()>) -> StepResult<()> {
+    let ticket: String = cx.result("ticket")?;
+    let call = Call::delete("/tickets").segment(&ticket).idempotency_key(cx.idempotency_key());
+    cx.api("tickets")?.call::<()>(call).await?;
+    Ok(())
+}
+
+async fn page(cx: Step<()>) -> StepResult<()> {
+    let ticket: String = cx.result("ticket")?;
+    let call = Call::post("/pages").idempotency_key(cx.idempotency_key()).json(&ticket);
+    cx.api("pager")?.call::<()>(call).await?;
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    Worker::new().handler("count", |_config| Ok(Count)).main()
+    Worker::new().handler("count", |_config| Ok(Count)).handler("alert", |_config| Ok(Alert::new())).main()
 }

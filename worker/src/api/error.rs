@@ -7,6 +7,7 @@ use tidegate_shared::event::ApiName;
 
 use super::retry::{Failure, verdict};
 use crate::handle::Outcome;
+use crate::saga::StepError;
 
 /// Why a call has no answer. Cheap to clone: all who waited for one call get the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -152,12 +153,7 @@ fn may_work_later(status: StatusCode) -> bool {
 /// The event is tried again where that may help, and given up where it cannot.
 impl From<ApiError> for Outcome {
     fn from(error: ApiError) -> Self {
-        let reason = error.to_string();
-        if error.may_work_later() {
-            Self::Retry { after: error.retry_after(), reason }
-        } else {
-            Self::Reject { reason }
-        }
+        StepError::from(error).into()
     }
 }
 

@@ -4,12 +4,14 @@
 //! Webhooks scheme, so that the endpoint can tell it came from here. `Idempotency-Key` is the same for every attempt:
 //! a delivery whose answer was lost is made again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::Client;
 use reqwest::redirect::Policy;
+use serde::Serialize;
 use tidegate_shared::config::HandlerConfig;
 use tidegate_shared::event::Event;
 use tidegate_shared::ledger::Effects;
@@ -19,23 +21,51 @@ use tidegate_shared::telemetry::chain;
 use url::Url;
 
 use super::{Attempt, Handler, Outcome};
+use crate::api::excerpt;
 use crate::api::retry::retry_after;
+use crate::saga::{Saga, Step, StepError, StepResult};
 
-/// Bytes of an endpoint's answer that are kept for the operator.
-const EXCERPT_MAX: usize = 200;
 /// Connections kept open to one endpoint while idle.
 const IDLE_MAX: usize = 32;
 
-/// Delivers to one URL.
+/// Delivers to one URL: a saga of one step.
 #[derive(Debug)]
 pub(super) struct Forward {
+    saga: Saga<()>,
+}
+
+#[derive(Debug)]
+struct Endpoint {
     client: Client,
     url: Url,
     signing: Option<(Scheme, Secret)>,
 }
 
+/// What the event's story keeps of a delivery.
+#[derive(Debug, Serialize)]
+struct Delivered {
+    status: u16,
+}
+
 impl Forward {
     pub(super) fn from_config(config: &HandlerConfig) -> Result<Self, String> {
+        let endpoint = Arc::new(Endpoint::from_config(config)?);
+        let saga = Saga::new().step("deliver", move |cx| {
+            let endpoint = Arc::clone(&endpoint);
+            async move { endpoint.deliver(&cx).await }
+        });
+        Ok(Self { saga })
+    }
+}
+
+impl Handler for Forward {
+    async fn handle(&self, attempt: Attempt<'_>) -> Outcome {
+        self.saga.run(&attempt, (), |(), _| Ok(Effects::none())).await
+    }
+}
+
+impl Endpoint {
+    fn from_config(config: &HandlerConfig) -> Result<Self, String> {
         let url = config.url.clone().ok_or("a forward handler needs a url")?;
         // A redirect would send a signed body to a place that the operator did not name.
         let client = Client::builder()
@@ -53,18 +83,30 @@ impl Forward {
         Ok(Self { client, url, signing })
     }
 
-    fn headers(&self, attempt: &Attempt<'_>) -> Result<HeaderMap, String> {
-        let event = attempt.event;
+    async fn deliver(&self, cx: &Step<()>) -> StepResult<Delivered> {
+        let headers = self.headers(cx).map_err(|reason| StepError::retry(format!("cannot sign: {reason}")))?;
+        let request = self.client.post(self.url.clone()).headers(headers).body(cx.event().body.clone());
+        let response =
+            request.send().await.map_err(|error| StepError::retry(chain(&error.without_url()).to_string()))?;
+        let status = response.status();
+        let after = retry_after(response.headers(), Timestamp::now());
+        if status.is_success() {
+            return Ok(Delivered { status: status.as_u16() });
+        }
+        Err(classify(status, after, &excerpt(response).await))
+    }
+
+    fn headers(&self, cx: &Step<()>) -> Result<HeaderMap, String> {
+        let event = cx.event();
         let mut headers = original_headers(event);
-        let key = attempt.idempotency_key("deliver");
         for (name, value) in [
-            ("idempotency-key", key.as_str()),
+            ("idempotency-key", cx.idempotency_key()),
             ("x-request-id", event.request_id.as_str()),
             ("traceparent", event.traceparent.as_deref().unwrap_or_default()),
             ("tidegate-source", event.source.as_str()),
             ("tidegate-event-id", event.id.as_str()),
             ("tidegate-event-type", event.event_type.as_str()),
-            ("tidegate-attempt", &attempt.number.to_string()),
+            ("tidegate-attempt", &cx.number().to_string()),
         ] {
             // An id of a provider's may hold what a header cannot; the body has it all the same.
             if let Ok(value) = HeaderValue::from_str(value)
@@ -85,44 +127,23 @@ impl Forward {
     }
 }
 
-impl Handler for Forward {
-    async fn handle(&self, attempt: Attempt<'_>) -> Outcome {
-        let headers = match self.headers(&attempt) {
-            Ok(headers) => headers,
-            Err(reason) => return Outcome::retry(format!("cannot sign: {reason}")),
-        };
-        let request = self.client.post(self.url.clone()).headers(headers).body(attempt.event.body.clone());
-        match request.send().await {
-            Ok(response) => {
-                let status = response.status();
-                let after = retry_after(response.headers(), Timestamp::now());
-                if status.is_success() {
-                    return Outcome::Done(Effects::none());
-                }
-                classify(status, after, &excerpt(response).await)
-            }
-            Err(error) => Outcome::retry(chain(&error.without_url()).to_string()),
-        }
-    }
-}
-
 /// What an endpoint's answer means.
 ///
 /// A 4xx says that this event will never be taken, so it becomes a dead letter at once and can be replayed once the
 /// endpoint is mended; but not where the status itself says "later".
-fn classify(status: StatusCode, after: Option<Duration>, excerpt: &str) -> Outcome {
+fn classify(status: StatusCode, after: Option<Duration>, excerpt: &str) -> StepError {
     let reason =
         if excerpt.is_empty() { format!("answered {status}") } else { format!("answered {status}: {excerpt}") };
     match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Outcome::Retry { after, reason }
+            StepError::Retry { after, reason }
         }
-        StatusCode::GONE => Outcome::reject(format!("{reason} (the endpoint says that it is gone for good)")),
-        status if status.is_client_error() => Outcome::reject(reason),
+        StatusCode::GONE => StepError::reject(format!("{reason} (the endpoint says that it is gone for good)")),
+        status if status.is_client_error() => StepError::reject(reason),
         status if status.is_redirection() => {
-            Outcome::reject(format!("{reason} (redirects are not followed; configure the final URL)"))
+            StepError::reject(format!("{reason} (redirects are not followed; configure the final URL)"))
         }
-        _ => Outcome::Retry { after, reason },
+        _ => StepError::Retry { after, reason },
     }
 }
 
@@ -133,18 +154,6 @@ fn original_headers(event: &Event) -> HeaderMap {
         headers.remove(name);
     }
     headers
-}
-
-async fn excerpt(mut response: reqwest::Response) -> String {
-    let mut text = Vec::new();
-    while text.len() < EXCERPT_MAX
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        text.extend_from_slice(&chunk);
-    }
-    text.truncate(EXCERPT_MAX);
-    let text = String::from_utf8_lossy(&text);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
 fn signing_scheme() -> Scheme {
@@ -158,17 +167,17 @@ mod tests {
     #[test]
     fn each_answer_has_its_meaning() {
         let after = Some(Duration::from_secs(7));
-        let check = |status: u16, retries: bool| {
-            let outcome = classify(StatusCode::from_u16(status).expect("a status"), after, "why");
-            match outcome {
-                Outcome::Retry { after: got, reason } => {
-                    assert!(retries, "{status}");
-                    assert_eq!(got, after);
-                    assert!(reason.contains("why"));
-                }
-                Outcome::Reject { .. } => assert!(!retries, "{status}"),
-                Outcome::Done(_) => panic!("{status} is no success"),
+        let check = |status: u16, retries: bool| match classify(
+            StatusCode::from_u16(status).expect("a status"),
+            after,
+            "why",
+        ) {
+            StepError::Retry { after: got, reason } => {
+                assert!(retries, "{status}");
+                assert_eq!(got, after);
+                assert!(reason.contains("why"));
             }
+            StepError::Reject { .. } => assert!(!retries, "{status}"),
         };
         for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
             check(status, true);

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tidegate_shared::event::{BodyHash, EventId, EventKey, EventType, RequestId, SourceName};
+use tidegate_shared::event::{BodyHash, Currency, EventId, EventKey, EventType, RequestId, SourceName};
 use tidegate_shared::ledger::Value;
 
 use super::*;
@@ -69,6 +69,12 @@ fn an_idempotency_key_is_the_same_for_every_attempt() {
     assert_eq!(key(1), format!("{}:orders:charge", event.key));
 }
 
+#[test]
+fn every_handler_of_the_configuration_is_there() {
+    let registry = Registry::new();
+    assert_eq!(registry.0.keys().collect::<Vec<_>>(), tidegate_shared::config::BUILT_IN_HANDLERS);
+}
+
 #[tokio::test]
 async fn a_success_adds_to_the_balance_and_a_failure_does_not() {
     let body = r#"{"data": {"object": {"id": "pi_1", "amount": 2000, "currency": "usd"}}}"#;
@@ -76,19 +82,20 @@ async fn a_success_adds_to_the_balance_and_a_failure_does_not() {
         Outcome::Done(effects) => effects.statements,
         Outcome::Retry { .. } | Outcome::Reject { .. } => panic!("it is done"),
     };
-    let success = effects(outcome(payments::Payments, &event("payment_intent.succeeded", body)).await);
+    let success = effects(outcome(payments::Payments::new(None), &event("payment_intent.succeeded", body)).await);
     assert_eq!(success.len(), 2);
     assert_eq!(success[1].params, [Value::from("usd"), Value::from(2000_i64)]);
-    let failure = effects(outcome(payments::Payments, &event("payment_intent.payment_failed", body)).await);
+    let failure = effects(outcome(payments::Payments::new(None), &event("payment_intent.payment_failed", body)).await);
     assert_eq!(failure.len(), 1);
     assert_eq!(failure[0].params[1], Value::from("failed"));
-    assert!(effects(outcome(payments::Payments, &event("charge.refunded", body)).await).is_empty());
+    assert!(effects(outcome(payments::Payments::new(None), &event("charge.refunded", body)).await).is_empty());
 }
 
 #[tokio::test]
 async fn what_was_captured_counts_and_not_what_was_asked_for() {
     let body = r#"{"data": {"object": {"id": "pi_1", "amount": 2000, "amount_received": 1500, "currency": "usd"}}}"#;
-    let Outcome::Done(effects) = outcome(payments::Payments, &event("payment_intent.succeeded", body)).await else {
+    let Outcome::Done(effects) = outcome(payments::Payments::new(None), &event("payment_intent.succeeded", body)).await
+    else {
         panic!("it is done")
     };
     assert_eq!(effects.statements[1].params[1], Value::from(1500_i64));
@@ -97,7 +104,38 @@ async fn what_was_captured_counts_and_not_what_was_asked_for() {
 #[tokio::test]
 async fn a_body_that_is_no_payment_is_rejected_at_once() {
     for body in ["", "[]", "{}", r#"{"data": {"object": {"id": "pi_1"}}}"#] {
-        let outcome = outcome(payments::Payments, &event("payment_intent.succeeded", body)).await;
+        let outcome = outcome(payments::Payments::new(None), &event("payment_intent.succeeded", body)).await;
         assert!(matches!(outcome, Outcome::Reject { .. }), "{body}");
     }
+}
+
+fn euros() -> payments::Payments {
+    payments::Payments::new(Some(Currency::try_new("EUR").expect("a currency")))
+}
+
+#[tokio::test]
+async fn only_another_currency_is_converted() {
+    let body = |currency: &str| {
+        format!(r#"{{"data": {{"object": {{"id": "pi_1", "amount": 2000, "currency": "{currency}"}}}}}}"#)
+    };
+    let outcome = async |event_type: &str, currency: &str| outcome(euros(), &event(event_type, &body(currency))).await;
+    let Outcome::Done(same) = outcome("payment_intent.succeeded", "eur").await else { panic!("it is done") };
+    assert_eq!(same.statements[1].params, [Value::from("eur"), Value::from(2000_i64)]);
+    assert!(same.steps.is_empty(), "no rate is asked for");
+    let other = outcome("payment_intent.succeeded", "usd").await;
+    assert!(matches!(&other, Outcome::Retry { reason, .. } if reason.contains("open-er-api")), "{other:?}");
+    assert!(matches!(outcome("payment_intent.payment_failed", "usd").await, Outcome::Done(_)));
+    assert!(matches!(outcome("payment_intent.succeeded", "dollar").await, Outcome::Reject { .. }));
+}
+
+#[tokio::test]
+async fn orders_take_new_orders_only() {
+    let shipped = include_str!("../../../fixtures/orders/order.shipped.json");
+    let done = outcome(orders::Orders::new(), &event("order.shipped", shipped)).await;
+    assert_eq!(done, Outcome::Done(Effects::none()));
+    let rejected = outcome(orders::Orders::new(), &event("order.created", shipped)).await;
+    assert!(matches!(rejected, Outcome::Reject { .. }), "{rejected:?}");
+    let created = include_str!("../../../fixtures/orders/order.created.json");
+    let retried = outcome(orders::Orders::new(), &event("order.created", created)).await;
+    assert!(matches!(&retried, Outcome::Retry { reason, .. } if reason.contains("[api.crm]")), "{retried:?}");
 }
