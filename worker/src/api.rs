@@ -127,6 +127,17 @@ impl Api {
         Ok(Answer { value, source: reply.source, age: reply.entry.age(Timestamp::now()) })
     }
 
+    /// Makes a call whose answer does not matter, as long as it is a success.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::call`].
+    pub async fn send(&self, call: Call) -> Result<(), ApiError> {
+        self.client.call(call, |_| Ok(()), self.trace.as_ref()).await.map(drop)
+    }
+
     /// Forgets the answer that is kept for a path with its query, as it is sent to the API. Other processes see that
     /// within seconds.
     ///

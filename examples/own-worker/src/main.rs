@@ -49,15 +49,13 @@ async fn open_ticket(cx: Step<()>) -> StepResult<String> {
 async fn close_ticket(cx: Step<()>) -> StepResult<()> {
     let ticket: String = cx.result("ticket")?;
     let call = Call::delete("/tickets").segment(&ticket).idempotency_key(cx.idempotency_key());
-    cx.api("tickets")?.call::<()>(call).await?;
-    Ok(())
+    Ok(cx.api("tickets")?.send(call).await?)
 }
 
 async fn page(cx: Step<()>) -> StepResult<()> {
     let ticket: String = cx.result("ticket")?;
     let call = Call::post("/pages").idempotency_key(cx.idempotency_key()).json(&ticket);
-    cx.api("pager")?.call::<()>(call).await?;
-    Ok(())
+    Ok(cx.api("pager")?.send(call).await?)
 }
 
 fn main() -> ExitCode {

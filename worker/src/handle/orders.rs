@@ -22,7 +22,6 @@
 //! Each order is a row of `orders`, `completed` or `rejected` with the reason; a rejected one may be ordered again.
 
 use http::StatusCode;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 #[cfg(doc)]
@@ -187,7 +186,7 @@ async fn deal(cx: Step<Order>) -> StepResult<Made> {
 
 async fn delete_deal(cx: Step<Order>) -> StepResult<()> {
     let deal: Made = cx.result("deal")?;
-    gone(cx.api("crm")?.call::<IgnoredAny>(write(&cx, Call::delete("/deals").segment(&deal.id))).await)
+    gone(cx.api("crm")?.send(write(&cx, Call::delete("/deals").segment(&deal.id))).await)
 }
 
 async fn reserve(cx: Step<Order>) -> StepResult<Made> {
@@ -200,7 +199,7 @@ async fn reserve(cx: Step<Order>) -> StepResult<Made> {
 async fn release(cx: Step<Order>) -> StepResult<()> {
     let reservation: Made = cx.result("stock")?;
     let call = Call::delete("/reservations").segment(&reservation.id);
-    gone(cx.api("stock")?.call::<IgnoredAny>(write(&cx, call)).await)
+    gone(cx.api("stock")?.send(write(&cx, call)).await)
 }
 
 async fn pay(cx: Step<Order>) -> StepResult<Made> {
@@ -229,8 +228,7 @@ async fn notify(cx: Step<Order>) -> StepResult<()> {
         "name": order.customer.name,
         "order_id": order.order_id,
     });
-    cx.api("notify")?.call::<IgnoredAny>(write(&cx, Call::post("/messages")).json(&body)).await?;
-    Ok(())
+    Ok(cx.api("notify")?.send(write(&cx, Call::post("/messages")).json(&body)).await?)
 }
 
 async fn count(cx: Step<Order>) -> StepResult<()> {
@@ -241,8 +239,7 @@ async fn count(cx: Step<Order>) -> StepResult<()> {
         "amount": order.total,
         "currency": order.currency,
     });
-    cx.api("analytics")?.call::<IgnoredAny>(write(&cx, Call::post("/events")).json(&body)).await?;
-    Ok(())
+    Ok(cx.api("analytics")?.send(write(&cx, Call::post("/events")).json(&body)).await?)
 }
 
 /// A call that changes something, and does it once.
@@ -259,9 +256,9 @@ fn out_of_stock(error: ApiError) -> StepError {
 }
 
 /// What is not there any more needs no deleting.
-fn gone<T>(deleted: Result<T, ApiError>) -> StepResult<()> {
+fn gone(deleted: Result<(), ApiError>) -> StepResult<()> {
     match deleted {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) if matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -308,10 +305,10 @@ mod tests {
             failure: CallFailure::Status { status, retry_after: None, excerpt: String::new() },
         };
         assert_eq!(gone(Ok(())), Ok(()));
-        assert_eq!(gone::<()>(Err(error(StatusCode::NOT_FOUND))), Ok(()));
-        assert_eq!(gone::<()>(Err(error(StatusCode::GONE))), Ok(()));
-        assert!(matches!(gone::<()>(Err(error(StatusCode::BAD_REQUEST))), Err(StepError::Reject { .. })));
-        assert!(matches!(gone::<()>(Err(error(StatusCode::BAD_GATEWAY))), Err(StepError::Retry { .. })));
+        assert_eq!(gone(Err(error(StatusCode::NOT_FOUND))), Ok(()));
+        assert_eq!(gone(Err(error(StatusCode::GONE))), Ok(()));
+        assert!(matches!(gone(Err(error(StatusCode::BAD_REQUEST))), Err(StepError::Reject { .. })));
+        assert!(matches!(gone(Err(error(StatusCode::BAD_GATEWAY))), Err(StepError::Retry { .. })));
     }
 
     #[test]
