@@ -85,6 +85,7 @@ on_both! {
     steps::steps_are_kept_in_order_and_the_first_record_wins,
     steps::workers_that_race_go_on_with_one_result,
     steps::steps_commit_with_their_inbox_row_or_not_at_all,
+    steps::a_commit_that_contradicts_a_recorded_step_is_refused_alone,
     steps::a_compensated_event_shows_as_one,
     keyed::a_key_has_one_owner_and_one_answer,
     keyed::a_lease_that_ended_is_taken_over_and_its_owner_changes_nothing,

@@ -141,10 +141,15 @@ pub(super) fn recorded(row: &Row) -> Result<Recorded, LedgerUnavailable> {
     Ok(Recorded { key: row.bytes(0)?, handler: row.text(1)?, record })
 }
 
-/// A step's row unless one stands there, for the transaction of its inbox row.
+/// A step's row, for the transaction of its inbox row.
+///
+/// Where one stands already it must say the same: else another worker took the other way (it undoes what this one would
+/// commit), and the outcome becomes NULL, which the column refuses. The next attempt follows the record.
 pub(super) fn keep(event: &EventKey, handler: &str, record: &StepRecord) -> Statement {
     let sql = "INSERT INTO steps (event_key, handler, step, undo, outcome, result, reason, attempt, at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+               ON CONFLICT (event_key, handler, step, undo) DO UPDATE
+               SET outcome = CASE WHEN steps.outcome = excluded.outcome THEN steps.outcome END";
     insert(sql, event, handler, record)
 }
 

@@ -76,6 +76,21 @@ pub(super) async fn steps_commit_with_their_inbox_row_or_not_at_all(world: &Worl
     assert_eq!(world.number("SELECT count(*) FROM steps").await, 2, "what was applied before adds no steps");
 }
 
+/// One worker was refused and undoes; the other was not, and comes to commit.
+pub(super) async fn a_commit_that_contradicts_a_recorded_step_is_refused_alone(world: &World) {
+    let (torn, plain) = (event("torn"), event("plain"));
+    record(&world.ledger, &torn, rejected("charge", "card declined")).await;
+    let commits = vec![
+        commit_of(&torn, pay(&torn, "usd", 1).step(done("charge", json!(7)))),
+        commit_of(&plain, pay(&plain, "usd", 1).step(done("charge", json!(7)))),
+    ];
+    let outcomes = world.ledger.commit(commits).await;
+    assert!(matches!(outcomes[..], [Err(CommitError::Refused(_)), Ok(Applied::Now)]), "{outcomes:?}");
+    assert_eq!(world.number("SELECT count(*) FROM inbox").await, 1);
+    let undoes = Effects::none().compensated().step(undone("reserve"));
+    assert_eq!(world.commit_one(commit_of(&torn, undoes)).await.expect("the record's way"), Applied::Now);
+}
+
 pub(super) async fn a_compensated_event_shows_as_one(world: &World) {
     let (undone_one, applied) = (event("e1"), event("e2"));
     record(&world.ledger, &undone_one, done("reserve", json!({ "id": 1 }))).await;

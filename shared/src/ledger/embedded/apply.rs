@@ -46,7 +46,8 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
     }
     run_effects(tx, &effects.statements, blame)?;
     for record in &effects.steps {
-        run(tx, &step::keep(&event.key, handler.as_str(), record))?;
+        let record = step::keep(&event.key, handler.as_str(), record);
+        run(tx, &record).inspect_err(|_| blame.put_on_effects())?;
     }
     // The queue wrote the event's row with its content when it took the event, so `archive` has nothing to add.
     log_event(tx, event, wanted_by)?;

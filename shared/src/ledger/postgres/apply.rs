@@ -14,7 +14,7 @@ use super::bind::{Encoded, encode_all, own};
 use super::fault::{Failed, Fault};
 use super::session::{Request, Session};
 use crate::event::EventKey;
-use crate::ledger::{Applied, Commit, Statement, keep, story};
+use crate::ledger::{Applied, Commit, Statement, keep, step, story};
 
 /// Said in full, as a server may have other defaults: under another isolation level a concurrent redelivery would be
 /// an error instead of a row that is not inserted.
@@ -25,11 +25,6 @@ const INBOX: &str = "INSERT INTO inbox (event_key, handler, epoch, source, attem
     FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[])
          AS n (event_key, handler, epoch, source, attempts, outcome)
     ON CONFLICT DO NOTHING RETURNING event_key, handler, epoch";
-
-const STEPS: &str = "INSERT INTO steps (event_key, handler, step, undo, outcome, result, reason, attempt, at)
-    SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                         $8::bigint[], $9::bigint[])
-    ON CONFLICT DO NOTHING";
 
 const HEAL: &str = "UPDATE dead_letters SET status = 'delivered'
     WHERE dedupe_key = ANY($1) AND status IN ('dead', 'replayed')";
@@ -109,11 +104,14 @@ pub(super) async fn guarded(session: &Session, guard: &Statement, effects: &[Sta
     Ok(true)
 }
 
-/// Prepares the handlers' statements and fits their parameters to them, outside of any transaction.
+/// Prepares the handlers' statements and fits their parameters to them, outside of any transaction. Their steps go with
+/// them: a record that contradicts the one that stands is their own fault.
 async fn effect_requests(session: &Session, batch: &[&Commit]) -> Result<Vec<(usize, Request)>, Failed> {
     let mut requests = Vec::new();
     for (place, commit) in batch.iter().enumerate() {
-        for statement in &commit.effects.statements {
+        let record = |record| step::keep(&commit.event.key, commit.handler.as_str(), record);
+        let steps: Vec<Statement> = commit.effects.steps.iter().map(record).collect();
+        for statement in commit.effects.statements.iter().chain(&steps) {
             let request = effect_request(session, statement).await;
             requests.push((place, request.map_err(|fault| Failed { fault, of: Some(place) })?));
         }
@@ -163,34 +161,12 @@ async fn own_requests(session: &Session, fresh: &[&Commit]) -> Result<Vec<Reques
         .map(|commit| story::dedupe_key(commit.handler.as_str(), &commit.event.key, commit.progress.epoch))
         .collect();
     let replays: Vec<&str> = fresh.iter().filter_map(|commit| commit.progress.replay_of.as_deref()).collect();
-    let mut requests: Vec<Request> = steps_request(session, fresh).await?.into_iter().collect();
-    requests.push(request(session, HEAL, &[&dedupe_keys]).await?);
+    let mut requests = vec![request(session, HEAL, &[&dedupe_keys]).await?];
     if !replays.is_empty() {
         requests.push(request(session, HEAL_BY_ID, &[&replays]).await?);
     }
     requests.push(events_request(session, fresh).await?);
     Ok(requests)
-}
-
-/// The steps that come with their handler's effects, if any do.
-async fn steps_request(session: &Session, fresh: &[&Commit]) -> Result<Option<Request>, Failed> {
-    let steps = fresh.iter().flat_map(|commit| commit.effects.steps.iter().map(|step| (*commit, step.columns())));
-    let steps: Vec<_> = steps.collect();
-    if steps.is_empty() {
-        return Ok(None);
-    }
-    let keys: Vec<&[u8]> = steps.iter().map(|(commit, _)| commit.event.key.as_bytes().as_slice()).collect();
-    let handlers: Vec<&str> = steps.iter().map(|(commit, _)| commit.handler.as_str()).collect();
-    let names: Vec<&str> = steps.iter().map(|(_, step)| step.step).collect();
-    let undos: Vec<i64> = steps.iter().map(|(_, step)| step.undo).collect();
-    let outcomes: Vec<&str> = steps.iter().map(|(_, step)| step.outcome).collect();
-    let results: Vec<Option<&str>> = steps.iter().map(|(_, step)| step.result.as_deref()).collect();
-    let reasons: Vec<Option<&str>> = steps.iter().map(|(_, step)| step.reason.as_deref()).collect();
-    let attempts: Vec<i64> = steps.iter().map(|(_, step)| step.attempt).collect();
-    let times: Vec<i64> = steps.iter().map(|(_, step)| step.at).collect();
-    let params: [&(dyn ToSql + Sync); 9] =
-        [&keys, &handlers, &names, &undos, &outcomes, &results, &reasons, &attempts, &times];
-    request(session, STEPS, &params).await.map(Some)
 }
 
 /// The events' rows, each once, whichever of a batch's handlers archives it.
