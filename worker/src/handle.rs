@@ -23,7 +23,7 @@ use crate::settle::PatientLedger;
 
 mod archive;
 mod forward;
-mod payments;
+pub(crate) mod payments;
 
 /// What a handler makes of an event.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,7 +26,8 @@ ON CONFLICT (payment_id) DO UPDATE SET
     status = excluded.status, amount = excluded.amount, currency = excluded.currency, event_id = excluded.event_id
 WHERE payments.status <> 'succeeded'";
 
-const ADD_TO_BALANCE: &str = "
+/// Adds an amount to the balance of its currency.
+pub(crate) const ADD_TO_BALANCE: &str = "
 INSERT INTO balances (currency, amount) VALUES ($1, $2)
 ON CONFLICT (currency) DO UPDATE SET amount = balances.amount + excluded.amount";
 
@@ -78,6 +79,11 @@ impl Handler for Payments {
     }
 
     fn migrations(&self) -> Vec<Migration> {
-        vec![Migration { id: "payments/1", sql: TABLES }]
+        migrations()
     }
+}
+
+/// The tables of payments, which `POST /payments` writes as well.
+pub(crate) fn migrations() -> Vec<Migration> {
+    vec![Migration { id: "payments/1", sql: TABLES }]
 }
