@@ -1,5 +1,6 @@
-//! Who may use the admin API: holders of the bearer token, or, without a token, programs on this machine.
+//! Who may use a listener of ours: holders of a bearer token, or, where there is none, programs on this machine.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::{HeaderMap, header};
@@ -11,18 +12,21 @@ use crate::signature::Secret;
 /// The rule of one admin listener.
 #[derive(Debug, Clone)]
 pub struct Bearer {
-    /// SHA-256 of the token: comparing hashes takes the same time for every wrong token.
-    token: Option<[u8; 32]>,
+    token: Option<TokenHash>,
 }
+
+/// SHA-256 of a token: comparing hashes takes the same time for every wrong token.
+#[derive(Clone)]
+pub struct TokenHash([u8; 32]);
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No token, or a wrong one.
-    #[error("send the admin token: Authorization: Bearer …")]
+    #[error("send a token of this listener: Authorization: Bearer …")]
     BadToken,
     /// A browser's page may be behind it: another site must not steer a listener that trusts its own machine.
-    #[error("without an admin token only programs on this machine may ask, and no web page")]
+    #[error("without a token only programs on this machine may ask, and no web page")]
     ForeignOrigin,
 }
 
@@ -30,7 +34,7 @@ impl Bearer {
     /// The rule for a listener with this token. Without one the listener must be on a loopback address.
     #[must_use]
     pub fn new(token: Option<&Secret>) -> Self {
-        Self { token: token.map(|token| Sha256::digest(token.expose()).into()) }
+        Self { token: token.map(TokenHash::of) }
     }
 
     /// Says whether a request with these headers may pass.
@@ -39,19 +43,48 @@ impl Bearer {
     /// [`Refusal`] says why not.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(token) = &self.token else { return is_local_program(headers) };
-        let given = headers
+        if TokenHash::given(headers).is(token) { Ok(()) } else { Err(Refusal::BadToken) }
+    }
+}
+
+impl TokenHash {
+    /// The hash of a token of the configuration.
+    #[must_use]
+    pub fn of(token: &Secret) -> Self {
+        Self(Sha256::digest(token.expose()).into())
+    }
+
+    /// The hash of the token that a request brings, or of nothing.
+    #[must_use]
+    pub fn given(headers: &HeaderMap) -> Self {
+        let token = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map_or("", |(_, token)| token.trim());
-        let given: [u8; 32] = Sha256::digest(given).into();
-        if bool::from(given.ct_eq(token)) { Ok(()) } else { Err(Refusal::BadToken) }
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Says whether both are of the same token, in the same time for all that are not.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 
-/// A name that resolves to loopback (DNS rebinding) or a form posted by a page (CSRF) comes with these headers.
-fn is_local_program(headers: &HeaderMap) -> Result<(), Refusal> {
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(***)")
+    }
+}
+
+/// Says whether a program on this machine asks. A name that resolves to loopback (DNS rebinding) or a form posted by a
+/// page (CSRF) comes with headers that tell.
+///
+/// # Errors
+/// [`Refusal::ForeignOrigin`] if a web page may be behind it.
+pub fn is_local_program(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -1,5 +1,6 @@
 //! The admin API: what an operator sees and does, for `tidegate`'s commands and for Prometheus.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,18 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use http::{HeaderName, HeaderValue, StatusCode};
+use axum::{Extension, Json, Router};
+use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tidegate_shared::bearer::Bearer;
 use tidegate_shared::config::Config;
-use tidegate_shared::event::RequestId;
-use tidegate_shared::problem::Problem;
 use tidegate_shared::tasks::Tasks;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::Parts;
+use crate::api::Apis;
+use crate::{Parts, answer, openapi};
 
 mod dead_letters;
 mod events;
@@ -27,12 +29,12 @@ mod replay;
 
 /// The longest body of an admin request, in bytes: a list of some ten thousand ids.
 const BODY_MAX: usize = 1 << 20;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the admin API stands on.
 #[derive(Debug)]
 pub struct Admin {
     parts: Parts,
+    apis: Apis,
     bearer: Bearer,
     tasks: Tasks,
     migrated: AtomicBool,
@@ -62,14 +64,14 @@ impl IntoResponse for AdminError {
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
-        problem(status, code, self.to_string())
+        answer::problem(status, code, self.to_string())
     }
 }
 
 impl Admin {
-    pub(crate) fn new(config: &Config, parts: Parts, tasks: Tasks) -> Self {
+    pub(crate) fn new(config: &Config, parts: Parts, apis: Apis, tasks: Tasks) -> Self {
         let bearer = Bearer::new(config.admin.token.as_ref());
-        Self { parts, bearer, tasks, migrated: AtomicBool::new(false) }
+        Self { parts, apis, bearer, tasks, migrated: AtomicBool::new(false) }
     }
 
     /// The ledger's tables are ready.
@@ -87,67 +89,77 @@ impl Admin {
 
 /// The whole admin API.
 pub(crate) fn router(admin: Arc<Admin>, metrics: PrometheusHandle) -> Router {
-    let guarded = Router::new()
-        .route("/metrics", get(move || std::future::ready(metrics.render())))
-        .route("/v1/events", get(events::list))
-        .route("/v1/events/{id}", get(events::show))
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard))
-        .route("/v1/dead-letters/replay", post(replay::replay))
-        .route("/v1/dead-letters/discard", post(replay::discard))
+    let (guarded, _) = routes().split_for_parts();
+    let guarded = guarded
+        .layer(Extension(metrics))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize))
         .with_state(Arc::clone(&admin));
-    let open = state_routes(admin).fallback(nothing_here);
-    guarded.merge(open).layer(middleware::from_fn(mark))
+    let open = state_routes(admin).merge(openapi::router()).fallback(answer::nothing_here);
+    guarded.merge(open).method_not_allowed_fallback(answer::method_not_allowed).layer(middleware::from_fn(answer::mark))
+}
+
+/// The routes that take a token, with their documentation.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new()
+        .routes(routes!(scrape))
+        .routes(routes!(events::list))
+        .routes(routes!(events::show))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::show, dead_letters::discard))
+        .routes(routes!(replay::replay))
+        .routes(routes!(replay::discard))
+}
+
+/// `/health` and `/ready`, with their documentation.
+pub(crate) fn state() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
 }
 
 /// `/health` and `/ready`.
 pub(crate) fn state_routes(admin: Arc<Admin>) -> Router {
-    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(admin)
+    state().split_for_parts().0.with_state(admin)
 }
 
 async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     match admin.bearer.check(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => problem(StatusCode::UNAUTHORIZED, "unauthorized", refusal.to_string()),
+        Err(refusal) => answer::unauthorized(refusal.to_string()),
     }
 }
 
-/// Puts the request's id on every answer.
-async fn mark(request: Request, next: Next) -> Response {
-    let given = request.headers().get(REQUEST_ID).and_then(|value| RequestId::try_new(value.to_str().ok()?).ok());
-    let mut response = next.run(request).await;
-    if !response.headers().contains_key(REQUEST_ID)
-        && let Ok(value) = HeaderValue::from_str(given.unwrap_or_else(RequestId::generate).as_str())
-    {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
+/// The process's metrics.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "admin",
+    responses(
+        (status = 200, description = "As Prometheus reads them.", body = String, content_type = "text/plain"),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
+async fn scrape(Extension(metrics): Extension<PrometheusHandle>) -> String {
+    metrics.render()
 }
 
-fn problem(status: StatusCode, code: &str, message: String) -> Response {
-    let id = RequestId::generate();
-    let mut response = (status, Json(Problem::new(code, message, id.as_str()))).into_response();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
-}
-
-async fn nothing_here() -> Response {
-    problem(StatusCode::NOT_FOUND, "not_found", "nothing is here".to_owned())
-}
-
-#[derive(Serialize)]
+/// How a worker is.
+#[derive(Serialize, ToSchema)]
 struct HealthReport {
+    /// `up` if events are consumed and applied now, else `down`.
     status: &'static str,
-    components: BTreeMap<&'static str, Component>,
+    /// What it stands on, by name.
+    #[schema(value_type = BTreeMap<String, Component>)]
+    components: BTreeMap<Cow<'static, str>, Component>,
 }
 
-#[derive(Serialize)]
+/// The state of one server, store or API.
+#[derive(Serialize, ToSchema)]
 struct Component {
+    /// In one word: `up`, `starting`, `blocked`, `down` or `closed`; of an API also `degraded` (its last call failed),
+    /// `open` (it is left alone) or `probing`.
     state: &'static str,
+    /// Why it is not up.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -155,15 +167,43 @@ struct Component {
 fn report(admin: &Admin) -> HealthReport {
     let components = admin.parts.components().into_iter().map(|cell| {
         let health = cell.get();
-        (cell.name(), Component { state: health.state(), reason: health.reason().map(str::to_owned) })
+        (Cow::Borrowed(cell.name()), Component { state: health.state(), reason: health.reason().map(str::to_owned) })
     });
-    HealthReport { status: if admin.is_ready() { "up" } else { "down" }, components: components.collect() }
+    // An API that fails makes no worker unready: only the events that need it wait.
+    let apis = admin.apis.iter().map(|api| {
+        let (state, reason) = api.state();
+        (Cow::Owned(format!("api.{}", api.name())), Component { state, reason })
+    });
+    let components: BTreeMap<_, _> = components.chain(apis).collect();
+    let status = match admin.is_ready() {
+        false => "down",
+        true if components.values().any(|component| component.state != "up") => "degraded",
+        true => "up",
+    };
+    HealthReport { status, components }
 }
 
+/// The state of each component. Always 200: the process answers.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "state",
+    responses((status = 200, description = "The states.", body = HealthReport))
+)]
 async fn health(State(admin): State<Arc<Admin>>) -> Json<HealthReport> {
     Json(report(&admin))
 }
 
+/// Whether events are consumed and applied now.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "state",
+    responses(
+        (status = 200, description = "They are.", body = HealthReport),
+        (status = 503, description = "They are not; the components say why.", body = HealthReport)
+    )
+)]
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<HealthReport>) {
     let status = if admin.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report(&admin)))

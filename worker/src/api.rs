@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ mod flight;
 mod guard;
 mod limit;
 mod oauth;
-mod preset;
+pub mod preset;
 pub(crate) mod retry;
 mod trace;
 
@@ -118,12 +119,15 @@ impl Api {
     /// A call that answers may be kept by goes on without its caller. Any other is broken off, and may have been acted
     /// on.
     pub async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<Answer<T>, ApiError> {
-        let accept: Accept = |body| read::<T>(body).map(drop);
+        self.call_for::<Json<T>>(call).await
+    }
+
+    /// Makes the call and reads the answer in a way of its own.
+    pub(crate) async fn call_for<R: Read>(&self, call: Call) -> Result<Answer<R::Answer>, ApiError> {
+        let accept: Accept = |body| R::read(body).map(drop);
         let reply = self.client.call(call, accept, self.trace.as_ref()).await?;
-        let value = read(&reply.entry.body).map_err(|reason| {
-            // Two callers of one path want different things of it.
-            ApiError { api: self.name().clone(), failure: CallFailure::Malformed(reason) }
-        })?;
+        // Checked when it came; but another caller of this path may have wanted something else of it.
+        let value = R::read(&reply.entry.body).map_err(|failure| ApiError { api: self.name().clone(), failure })?;
         Ok(Answer { value, source: reply.source, age: reply.entry.age(Timestamp::now()) })
     }
 
@@ -176,12 +180,28 @@ impl<T> Degrade<T> for Result<Answer<T>, ApiError> {
     }
 }
 
-/// Says whether a body is what the caller can use.
-type Accept = fn(&[u8]) -> Result<(), String>;
+/// How the body of a success is read. What cannot be read is a failure, and is not kept.
+pub(crate) trait Read {
+    /// What it says.
+    type Answer;
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    let body = if body.is_empty() { b"null" } else { body };
-    serde_json::from_slice(body).map_err(|error| error.to_string())
+    /// Reads it.
+    fn read(body: &[u8]) -> Result<Self::Answer, CallFailure>;
+}
+
+/// Says whether a body is what the caller can use.
+type Accept = fn(&[u8]) -> Result<(), CallFailure>;
+
+/// Any JSON; an empty body is `null`.
+struct Json<T>(PhantomData<T>);
+
+impl<T: DeserializeOwned> Read for Json<T> {
+    type Answer = T;
+
+    fn read(body: &[u8]) -> Result<T, CallFailure> {
+        let body = if body.is_empty() { b"null" } else { body };
+        serde_json::from_slice(body).map_err(|error| CallFailure::Malformed(error.to_string()))
+    }
 }
 
 /// Every API of the configuration, by name.

@@ -24,7 +24,7 @@ use crate::settle::PatientLedger;
 mod archive;
 mod forward;
 mod orders;
-mod payments;
+pub(crate) mod payments;
 
 /// What a handler makes of an event.
 #[derive(Debug, Clone, PartialEq)]

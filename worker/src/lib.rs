@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::cache::Cache;
 use tidegate_shared::cache::redis::RedisCache;
@@ -26,12 +27,15 @@ use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
 
 pub mod admin;
+mod answer;
 pub mod api;
 mod backstop;
 mod commit;
 mod consume;
 mod decode;
 pub mod handle;
+mod http;
+mod openapi;
 mod program;
 mod retry;
 pub mod saga;
@@ -49,6 +53,7 @@ use backstop::Backstop;
 use commit::Committer;
 use consume::Consumer;
 use handle::{RunnableHandler, World};
+use http::Http;
 use settle::PatientLedger;
 
 /// What the worker stands on.
@@ -114,13 +119,16 @@ pub fn start(
     let handlers: Vec<RunnableHandler> = handlers.collect::<Result<_, _>>()?;
     let limits =
         Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
-    let admin = Arc::new(Admin::new(config, parts.clone(), tasks.clone()));
-    if let Some(listener) = listeners.http {
-        tasks.spawn("worker API", serve(listener, admin::state_routes(Arc::clone(&admin)), limits, tasks.clone()));
+    let apis = Apis::start(config, &parts.cache, tasks)?;
+    let admin = Arc::new(Admin::new(config, parts.clone(), apis.clone(), tasks.clone()));
+    if let (Some(listener), Some(http)) = (listeners.http, &config.http) {
+        let http = Arc::new(Http::new(http, apis.clone(), parts.ledger.clone(), tasks.clone()));
+        let router = http::router(http, admin::state_routes(Arc::clone(&admin)), Router::new());
+        tasks.spawn("worker API", serve(listener, router, limits, tasks.clone()));
+        tasks.spawn("sweep", http::sweep(parts.ledger.clone(), tasks.shutdown().clone()));
     }
     let (listener, metrics) = listeners.admin;
     tasks.spawn("admin listener", serve(listener, admin::router(Arc::clone(&admin), metrics), limits, tasks.clone()));
-    let apis = Apis::start(config, &parts.cache, tasks)?;
     tasks.spawn("worker", consume_all(config.clone(), handlers, parts, apis, admin, tasks.clone()));
     Ok(())
 }
@@ -135,7 +143,10 @@ async fn consume_all(
     tasks: Tasks,
 ) {
     let ledger = PatientLedger { ledger: parts.ledger.clone(), shutdown: tasks.shutdown().clone() };
-    let migrations: Vec<_> = handlers.iter().flat_map(RunnableHandler::migrations).collect();
+    let mut migrations: Vec<_> = handlers.iter().flat_map(RunnableHandler::migrations).collect();
+    if config.http.is_some() {
+        migrations.extend(http::migrations());
+    }
     let migrated = ledger.until_done(|ledger| {
         let migrations = migrations.clone();
         async move { ledger.migrate(&migrations).await.inspect_err(|error| tracing::warn!(%error, "cannot migrate")) }

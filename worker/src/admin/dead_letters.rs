@@ -9,11 +9,28 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_shared::ledger::{AttemptRow, DeadLetterFilter, DeadLetterRow};
+use utoipa::ToSchema;
 
 use super::events::{body_view, headers_view};
 use super::query::{DeadLetterQuery, Rows, rows};
 use super::{Admin, AdminError};
+use crate::openapi;
 
+/// Dead letters, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters",
+    tag = "admin",
+    operation_id = "list_dead_letters",
+    params(DeadLetterQuery),
+    responses(
+        (status = 200, description = "A page of dead letters.", body = Rows<openapi::DeadLetterRow>),
+        (status = 400, description = "`bad_request`: a parameter is wrong.", body = openapi::ProblemBody),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Result<Query<DeadLetterQuery>, QueryRejection>,
@@ -25,16 +42,33 @@ pub(super) async fn list(
 }
 
 /// A dead letter with all that is known of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DeadLetterView {
     #[serde(flatten)]
+    #[schema(value_type = openapi::DeadLetterRow)]
     row: DeadLetterRow,
     content_type: Option<String>,
     headers: Vec<(String, String)>,
     body: Value,
+    #[schema(value_type = Vec<openapi::AttemptRow>)]
     failed_attempts: Vec<AttemptRow>,
 }
 
+/// A dead letter with its message and every failed attempt, also one that was replayed or discarded.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/{id}",
+    tag = "admin",
+    operation_id = "show_dead_letter",
+    params(("id" = String, Path, description = "The dead letter's id.")),
+    responses(
+        (status = 200, description = "The dead letter.", body = DeadLetterView),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 404, description = "`not_found`: there is no such dead letter.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -50,6 +84,21 @@ pub(super) async fn show(
     }))
 }
 
+/// Takes a dead letter off the list for good: its event is never applied by that handler.
+#[utoipa::path(
+    delete,
+    path = "/v1/dead-letters/{id}",
+    tag = "admin",
+    operation_id = "discard_dead_letter",
+    params(("id" = String, Path, description = "The dead letter's id.")),
+    responses(
+        (status = 204, description = "It is discarded."),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 404, description = "`not_found`: there is no such dead letter.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn discard(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<StatusCode, AdminError> {
     let filter = DeadLetterFilter { ids: vec![id.clone()], ..DeadLetterFilter::default() };
     match admin.parts.ledger.discard(filter).await? {

@@ -8,10 +8,27 @@ use axum::extract::{Path, Query, State};
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_shared::ledger::{EventDetail, EventRow};
+use utoipa::ToSchema;
 
 use super::query::{EventQuery, Rows, rows};
 use super::{Admin, AdminError};
+use crate::openapi;
 
+/// Events, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "admin",
+    operation_id = "list_events",
+    params(EventQuery),
+    responses(
+        (status = 200, description = "A page of events.", body = Rows<openapi::EventRow>),
+        (status = 400, description = "`bad_request`: a parameter is wrong.", body = openapi::ProblemBody),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Result<Query<EventQuery>, QueryRejection>,
@@ -23,15 +40,30 @@ pub(super) async fn list(
 }
 
 /// An event with its headers and body, where the event log kept them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EventView {
     #[serde(flatten)]
+    #[schema(value_type = openapi::EventDetail)]
     detail: EventDetail,
     headers: Option<Vec<(String, String)>>,
     body: Option<Value>,
 }
 
 /// Answers with every event that has this key or this provider's id: several sources may have used one.
+#[utoipa::path(
+    get,
+    path = "/v1/events/{id}",
+    tag = "admin",
+    operation_id = "show_event",
+    params(("id" = String, Path, description = "An event's key, or the provider's id.")),
+    responses(
+        (status = 200, description = "Every event of that id, with its whole story.", body = Rows<EventView>),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 404, description = "`not_found`: there is no such event.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,

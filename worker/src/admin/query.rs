@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidegate_shared::event::{HandlerName, SourceName};
 use tidegate_shared::ledger::{DeadLetterFilter, EventFilter, Page, Status};
+use utoipa::{IntoParams, ToSchema};
 
 use super::AdminError;
 
@@ -13,30 +14,47 @@ const LIMIT_USUAL: u32 = 50;
 pub(super) const LIMIT_MAX: u32 = 1_000;
 
 /// Parameters of `GET /v1/events`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
+    /// Of this source only.
     source: Option<String>,
+    /// With this status only: accepted, applied, compensated, retrying or dead.
     status: Option<String>,
+    /// Rows of the page: 50 where nothing is said.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 /// Which dead letters: parameters of `GET /v1/dead-letters`, and part of the body of a replay.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DeadLetterQuery {
+    /// Of this handler only.
     handler: Option<String>,
+    /// Of this source only.
     source: Option<String>,
+    /// Given up at or after this time.
+    #[param(format = DateTime)]
     since: Option<String>,
+    /// Given up before this time.
+    #[param(format = DateTime)]
     until: Option<String>,
+    /// Rows of the page: 50 where nothing is said.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 /// One page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rows<T> {
+    /// The rows.
     pub(super) items: Vec<T>,
     /// Give it as `cursor` to get the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]

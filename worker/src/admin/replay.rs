@@ -13,36 +13,49 @@ use tidegate_shared::event::HandlerName;
 use tidegate_shared::ledger::{DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterStatus, Page};
 use tidegate_shared::queue::PublishError;
 use tidegate_shared::wire::WireMessage;
+use utoipa::ToSchema;
 
 use super::query::{LIMIT_MAX, filter};
 use super::{Admin, AdminError};
+use crate::openapi;
 
 /// Dead letters of one request where no limit is given: a request should not take minutes.
 const LIMIT_USUAL: u32 = 100;
 
 /// Which dead letters. All of them if nothing is said, which takes `"all": true`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Selection {
+    /// Only these.
     #[serde(default)]
     ids: Vec<String>,
+    /// Of this handler only.
     handler: Option<String>,
+    /// Of this source only.
     source: Option<String>,
+    /// Given up at or after this time.
+    #[schema(format = DateTime)]
     since: Option<String>,
+    /// Given up before this time.
+    #[schema(format = DateTime)]
     until: Option<String>,
+    /// Every one: needed where nothing else is said.
     #[serde(default)]
     all: bool,
+    /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,
+    /// At most so many of them now; for a replay, 100 where nothing is said.
     limit: Option<u32>,
 }
 
 /// What is or would be replayed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Replayed {
     dry_run: bool,
     /// Dead letters that the selection met at the beginning.
     matched: u64,
+    #[schema(value_type = Vec<openapi::DeadLetterCount>)]
     by_handler: Vec<DeadLetterCount>,
     replayed: u64,
     /// Those that cannot be replayed, with the reason: their handler is gone, for example.
@@ -52,17 +65,18 @@ pub(super) struct Replayed {
 }
 
 /// A dead letter that stays where it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Skipped {
     id: String,
     reason: String,
 }
 
 /// What was discarded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Discarded {
     dry_run: bool,
     matched: u64,
+    #[schema(value_type = Vec<openapi::DeadLetterCount>)]
     by_handler: Vec<DeadLetterCount>,
     discarded: u64,
 }
@@ -85,6 +99,21 @@ impl Selection {
     }
 }
 
+/// Puts dead letters back into their handlers' queues.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/replay",
+    tag = "admin",
+    operation_id = "replay_dead_letters",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was replayed.", body = Replayed),
+        (status = 400, description = "`bad_request`: the selection is wrong.", body = openapi::ProblemBody),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: ledger or queue cannot be reached; what was done stays done.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn replay(
     State(admin): State<Arc<Admin>>,
     selection: Result<Json<Selection>, JsonRejection>,
@@ -107,6 +136,21 @@ pub(super) async fn replay(
     Ok(Json(Replayed { dry_run: selection.dry_run, matched, by_handler, replayed, skipped, remaining }))
 }
 
+/// Takes dead letters off the list for good: their events are never applied by those handlers.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/discard",
+    tag = "admin",
+    operation_id = "discard_dead_letters",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was discarded.", body = Discarded),
+        (status = 400, description = "`bad_request`: the selection is wrong.", body = openapi::ProblemBody),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached; what was done stays done.", body = openapi::ProblemBody)
+    ),
+    security((), ("admin_token" = []))
+)]
 pub(super) async fn discard(
     State(admin): State<Arc<Admin>>,
     selection: Result<Json<Selection>, JsonRejection>,

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::ApiError;
+use super::{ApiError, CallFailure};
 
 /// What the last calls came to.
 #[derive(Debug, Default)]
@@ -24,7 +24,12 @@ impl Condition {
     pub(super) fn is_in_trouble(&self, error: &ApiError) {
         let mut trouble = self.lock();
         let serves_stale = trouble.as_ref().is_some_and(|trouble| trouble.serves_stale);
-        *trouble = Some(Trouble { what: error.failure.to_string(), serves_stale });
+        // Without the words of the API's own: `/health` is open to whoever reaches it.
+        let what = match &error.failure {
+            CallFailure::Status { status, .. } => format!("it answered {status}"),
+            failure => failure.to_string(),
+        };
+        *trouble = Some(Trouble { what, serves_stale });
     }
 
     /// An old answer was given in the place of a new one.

@@ -147,7 +147,11 @@ impl Exchange<'_> {
             return Err(Failed { kind: Some(Failure::Status(status)), failure, retry_after: after });
         }
         let body = self.body(response).await?;
-        (self.accept)(&body).map_err(|reason| Failed::at(Failure::Malformed, CallFailure::Malformed(reason)))?;
+        // Some APIs say their errors under a success's status.
+        (self.accept)(&body).map_err(|failure| match &failure {
+            CallFailure::Status { status, .. } => Failed::at(Failure::Status(*status), failure),
+            _ => Failed::at(Failure::Malformed, failure),
+        })?;
         Ok(Fetched::New {
             body,
             content_type: text(&headers, &header::CONTENT_TYPE),

@@ -15,7 +15,8 @@ use tidegate_shared::event::Currency;
 use tidegate_shared::ledger::{Effects, Migration};
 
 use super::{Attempt, Handler, Outcome};
-use crate::api::{Call, Source};
+use crate::api::Source;
+use crate::api::preset::rates;
 use crate::saga::{Ended, Saga, Step, StepError, StepResult};
 
 mod convert;
@@ -42,7 +43,8 @@ ON CONFLICT (payment_id) DO UPDATE SET
     status = excluded.status, amount = excluded.amount, currency = excluded.currency, event_id = excluded.event_id
 WHERE payments.status <> 'succeeded'";
 
-const ADD_TO_BALANCE: &str = "
+/// Adds an amount to the balance of its currency.
+pub(crate) const ADD_TO_BALANCE: &str = "
 INSERT INTO balances (currency, amount) VALUES ($1, $2)
 ON CONFLICT (currency) DO UPDATE SET amount = balances.amount + excluded.amount";
 
@@ -149,14 +151,18 @@ impl Handler for Payments {
     }
 
     fn migrations(&self) -> Vec<Migration> {
-        vec![Migration { id: "payments/1", sql: TABLES }]
+        migrations()
     }
+}
+
+/// The tables of payments, which `POST /payments` writes as well.
+pub(crate) fn migrations() -> Vec<Migration> {
+    vec![Migration { id: "payments/1", sql: TABLES }]
 }
 
 async fn convert_now(cx: Step<ToConvert>) -> StepResult<Converted> {
     let presets: Vec<_> = ApiPreset::ALL.into_iter().filter(|preset| preset.has_rates()).collect();
-    let call = Call::get("/v6/latest").segment(cx.input().from.as_str());
-    let answer = cx.api_with_preset(&presets)?.call::<Rates>(call).await?;
+    let answer = cx.api_with_preset(&presets)?.call::<Rates>(rates::call(&cx.input().from)).await?;
     let (amount, rate) = converted(cx.input(), &answer.value)?;
     let currency = cx.input().to.as_str().to_ascii_lowercase();
     Ok(Converted { amount, currency, rate, source: answer.source, age_seconds: answer.age.as_secs() })
