@@ -282,6 +282,6 @@ fn f64_of(number: u64) -> f64 {
 }
 
 /// Text of a provider's without what would steer a terminal; line breaks stay.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { ' ' } else { c }).collect()
 }

@@ -17,9 +17,15 @@ use crate::event::{Event, HandlerName, SourceName};
 use crate::health::HealthCell;
 use crate::wire::{Progress, WireMessage};
 
+mod effects;
+mod grant;
 mod keep;
+mod keyed;
 mod list;
+mod read;
+mod row;
 mod statement;
+mod step;
 mod story;
 mod version;
 
@@ -29,85 +35,18 @@ pub mod postgres;
 #[cfg(test)]
 mod tests;
 
+pub use effects::{Effects, Ending, Statement, Value};
+pub use grant::Grant;
+pub use keyed::{BeginKeyed, Begun, FinishKeyed, KeptAnswer};
+pub use step::{HandlerSteps, StepOutcome, StepRecord};
+
+use read::Follow;
+use row::Row;
+
 /// Schema version that this build reads and writes.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 /// Rows of one page at most, whatever its limit says.
 pub const PAGE_MAX: u32 = 1_000;
-
-/// A value bound to a placeholder of a [`Statement`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// SQL `NULL`.
-    Null,
-    /// A 64-bit integer; fits `SMALLINT`, `INTEGER` and `BIGINT` columns.
-    Int(i64),
-    /// A boolean; 0 or 1 in the embedded store.
-    Bool(bool),
-    /// A double.
-    Float(f64),
-    /// Text.
-    Text(String),
-    /// Bytes; `BYTEA` or `BLOB`.
-    Bytes(Vec<u8>),
-}
-
-/// One SQL statement with its parameters, which are always bound and never spliced.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Statement {
-    /// SQL that both `PostgreSQL` and SQLite read, with `$1`, `$2`, … for the parameters.
-    pub sql: std::borrow::Cow<'static, str>,
-    /// The parameters in order.
-    pub params: Vec<Value>,
-}
-
-/// What an event does: data, so that the ledger can commit it together with the record that it was done.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Effects {
-    /// Statements, run in order inside the one transaction. Each is a single `INSERT`, `UPDATE`, `DELETE`, `MERGE`,
-    /// `SELECT`, `VALUES`, `CALL` or `WITH …`: no other can end the transaction, and no other is let through.
-    pub statements: Vec<Statement>,
-    /// Keep the event's headers and body in the event log.
-    pub archive: bool,
-}
-
-impl Effects {
-    /// No effect in the ledger, only the record that the event was handled.
-    #[must_use]
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Adds a statement.
-    #[must_use]
-    pub fn sql(mut self, sql: impl Into<std::borrow::Cow<'static, str>>, params: impl Into<Vec<Value>>) -> Self {
-        self.statements.push(Statement { sql: sql.into(), params: params.into() });
-        self
-    }
-
-    /// Keeps headers and body in the event log.
-    #[must_use]
-    pub fn archived(mut self) -> Self {
-        self.archive = true;
-        self
-    }
-}
-
-macro_rules! value_from {
-    ($($from:ty => $variant:ident),* $(,)?) => {$(
-        impl From<$from> for Value {
-            fn from(value: $from) -> Self {
-                Self::$variant(value.into())
-            }
-        }
-    )*};
-}
-value_from!(i64 => Int, i32 => Int, bool => Bool, f64 => Float, String => Text, &str => Text, Vec<u8> => Bytes, &[u8] => Bytes);
-
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
 
 /// A migration of a handler's own tables. Run once, in order of version, before the handler's first event.
 #[derive(Debug, Clone)]
@@ -202,6 +141,8 @@ pub enum Status {
     Accepted,
     /// Every handler that wants it has applied it.
     Applied,
+    /// Every handler that wants it is done with it, and at least one had to undo what it did.
+    Compensated,
     /// At least one handler failed and will try again.
     Retrying,
     /// At least one handler gave up.
@@ -210,7 +151,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of an event's life.
-    pub const ALL: [Self; 4] = [Self::Accepted, Self::Applied, Self::Retrying, Self::Dead];
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::Applied, Self::Compensated, Self::Retrying, Self::Dead];
 
     /// The word that stands for it in lists and filters.
     #[must_use]
@@ -218,6 +159,7 @@ impl Status {
         match self {
             Self::Accepted => "accepted",
             Self::Applied => "applied",
+            Self::Compensated => "compensated",
             Self::Retrying => "retrying",
             Self::Dead => "dead",
         }
@@ -296,6 +238,8 @@ pub struct EventDetail {
     pub row: EventRow,
     /// Failed attempts by handler.
     pub failed_attempts: Vec<HandlerAttempts>,
+    /// Recorded steps by handler.
+    pub steps: Vec<HandlerSteps>,
     /// `Content-Type` as received.
     pub content_type: Option<String>,
     /// Headers and body, where the event log kept them.
@@ -427,10 +371,10 @@ pub enum Ledger {
 
 /// Writes each method of the port once: the adapters have the same ones.
 macro_rules! port {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {
         impl Ledger {$(
             $(#[$doc])*
-            pub async fn $name(&self, $($arg: $ty),*) -> $ret {
+            $vis async fn $name(&self, $($arg: $ty),*) -> $ret {
                 match self {
                     Self::Embedded(ledger) => ledger.$name($($arg),*).await,
                     Self::Postgres(ledger) => ledger.$name($($arg),*).await,
@@ -445,18 +389,18 @@ port! {
     ///
     /// # Errors
     /// If the ledger cannot be reached, or a migration fails: the reason names it.
-    migrate(migrations: &[Migration]) -> Result<(), LedgerUnavailable>;
+    pub fn migrate(migrations: &[Migration]) -> Result<(), LedgerUnavailable>;
 
     /// Commits effects, each together with its inbox row, many in one transaction where that works.
     ///
     /// The answers stand in the order of `commits`. One event's bad statements never keep another's from committing.
-    commit(commits: Vec<Commit>) -> Vec<Result<Applied, CommitError>>;
+    pub fn commit(commits: Vec<Commit>) -> Vec<Result<Applied, CommitError>>;
 
     /// Keeps a failed attempt. Keeping the same one again changes nothing.
     ///
     /// # Errors
     /// If the ledger cannot be reached.
-    record_attempt(attempt: FailedAttempt) -> Result<(), LedgerUnavailable>;
+    pub fn record_attempt(attempt: FailedAttempt) -> Result<(), LedgerUnavailable>;
 
     /// Keeps a dead letter (and its last attempt's error). Keeping the same one again changes nothing; one that was
     /// replayed and died again, at a later attempt, is dead again under its id. An unreadable message has no attempts
@@ -466,59 +410,36 @@ port! {
     ///
     /// # Errors
     /// If the ledger cannot be reached.
-    dead_letter(dead: DeadLetter) -> Result<(), LedgerUnavailable>;
+    pub fn dead_letter(dead: DeadLetter) -> Result<(), LedgerUnavailable>;
 
     /// Keeps an event that no handler wants in the event log.
     ///
     /// # Errors
     /// If the ledger cannot be reached.
-    log_unrouted(event: Arc<Event>) -> Result<(), LedgerUnavailable>;
-
-    /// Lists events, newest first.
-    ///
-    /// # Errors
-    /// If the ledger cannot be reached.
-    events(filter: EventFilter, page: Page) -> Result<Vec<EventRow>, LedgerUnavailable>;
-
-    /// Finds events by key, or by the provider's id (of which several sources may have one).
-    ///
-    /// # Errors
-    /// If the ledger cannot be reached.
-    event(id: String) -> Result<Vec<EventDetail>, LedgerUnavailable>;
-
-    /// Lists dead letters, newest first.
-    ///
-    /// # Errors
-    /// If the ledger cannot be reached.
-    dead_letters(filter: DeadLetterFilter, page: Page) -> Result<Vec<DeadLetterRow>, LedgerUnavailable>;
-
-    /// Counts dead letters by handler and source.
-    ///
-    /// # Errors
-    /// If the ledger cannot be reached.
-    count_dead_letters(filter: DeadLetterFilter) -> Result<Vec<DeadLetterCount>, LedgerUnavailable>;
-
-    /// Finds one dead letter, also one that was replayed or discarded.
-    ///
-    /// # Errors
-    /// If the ledger cannot be reached.
-    dead_letter_by_id(id: String) -> Result<Option<DeadLetterDetail>, LedgerUnavailable>;
-
-    /// Marks a dead letter as replayed: only after the queue has its message. `attempts` are those of the row that was
-    /// replayed: the replay may have died again before this call, and must then stay on the list.
-    ///
-    /// `false` if it is not dead any more, or dead again.
-    ///
-    /// # Errors
-    /// If the ledger cannot be reached.
-    mark_replayed(id: String, attempts: u32) -> Result<bool, LedgerUnavailable>;
+    pub fn log_unrouted(event: Arc<Event>) -> Result<(), LedgerUnavailable>;
 
     /// Takes dead letters off the list for good, and says how many. Their events are never applied: the handler's part
     /// in them stays dead, however often they are delivered again.
     ///
     /// # Errors
     /// If the ledger cannot be reached.
-    discard(filter: DeadLetterFilter) -> Result<u64, LedgerUnavailable>;
+    pub fn discard(filter: DeadLetterFilter) -> Result<u64, LedgerUnavailable>;
+
+    /// Reads rows.
+    fn query(statement: Statement) -> Result<Vec<Row>, LedgerUnavailable>;
+
+    /// Reads rows, then what is to be known about them, from one state of the database.
+    fn query_on(first: Statement, follow: Follow) -> Result<Vec<Vec<Row>>, LedgerUnavailable>;
+
+    /// Runs a statement and says how many rows it changed.
+    fn change(statement: Statement) -> Result<u64, LedgerUnavailable>;
+
+    /// Runs a statement that changes rows, and reads those that it returns.
+    fn returning(statement: Statement) -> Result<Vec<Row>, LedgerUnavailable>;
+
+    /// Runs the effects in the transaction of a statement of our own, unless that changes no row: then nothing
+    /// happens, and the answer is `false`. The effects are to be checked before.
+    fn guarded(guard: Statement, effects: Vec<Statement>) -> Result<bool, CommitError>;
 }
 
 impl Ledger {
@@ -530,9 +451,20 @@ impl Ledger {
             Self::Postgres(ledger) => ledger.health(),
         }
     }
+
+    /// Marks a dead letter as replayed: only after the queue has its message. `attempts` are those of the row that was
+    /// replayed: the replay may have died again before this call, and must then stay on the list.
+    ///
+    /// `false` if it is not dead any more, or dead again.
+    ///
+    /// # Errors
+    /// If the ledger cannot be reached.
+    pub async fn mark_replayed(&self, id: String, attempts: u32) -> Result<bool, LedgerUnavailable> {
+        Ok(self.change(keep::mark_replayed(&id, attempts)).await? == 1)
+    }
 }
 
-/// The status of an event from its handlers' parts: the worst one counts, and all must have applied it.
+/// The status of an event from its handlers' parts: the worst one counts, and all must be done with it.
 #[must_use]
 pub fn overall_status(handlers: &[HandlerStatus]) -> Status {
     let any = |status| handlers.iter().any(|handler| handler.status == status);
@@ -542,6 +474,8 @@ pub fn overall_status(handlers: &[HandlerStatus]) -> Status {
         Status::Retrying
     } else if handlers.is_empty() || any(Status::Accepted) {
         Status::Accepted
+    } else if any(Status::Compensated) {
+        Status::Compensated
     } else {
         Status::Applied
     }

@@ -14,7 +14,7 @@ use tidegate_shared::ledger::embedded::EmbeddedLedger;
 use tidegate_shared::ledger::postgres::{PostgresLedger, PostgresSettings};
 use tidegate_shared::ledger::{
     Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, DeadLetterStatus, Effects, EventFilter, FailedAttempt,
-    Ledger, Migration, Page, Status, Value, overall_status,
+    Ledger, Migration, Page, Status, StepOutcome, StepRecord, Value, overall_status,
 };
 use tidegate_shared::store::Store;
 use tidegate_shared::tasks::Tasks;
@@ -24,10 +24,18 @@ use tidegate_shared::wire::{Message, Progress, WireMessage};
 mod commits;
 #[path = "adapters_ledger/dead_letters.rs"]
 mod dead_letters;
+#[path = "adapters_ledger/grants.rs"]
+mod grants;
+#[path = "adapters_ledger/keyed.rs"]
+mod keyed;
 #[path = "adapters_ledger/postgres_only.rs"]
 mod postgres_only;
+#[path = "adapters_ledger/steps.rs"]
+mod steps;
 #[path = "adapters_ledger/stories.rs"]
 mod stories;
+#[path = "adapters_ledger/upgrades.rs"]
+mod upgrades;
 #[path = "adapters_ledger/world.rs"]
 mod world;
 
@@ -74,5 +82,16 @@ on_both! {
     dead_letters::what_is_discarded_is_never_applied,
     dead_letters::unreadable_messages_are_kept_once_each,
     dead_letters::dead_letters_are_filtered_and_counted,
+    steps::steps_are_kept_in_order_and_the_first_record_wins,
+    steps::workers_that_race_go_on_with_one_result,
+    steps::steps_commit_with_their_inbox_row_or_not_at_all,
+    steps::a_compensated_event_shows_as_one,
+    keyed::a_key_has_one_owner_and_one_answer,
+    keyed::a_lease_that_ended_is_taken_over_and_its_owner_changes_nothing,
+    keyed::a_key_that_is_released_or_expired_is_free,
+    keyed::many_begins_of_one_key_have_one_owner,
+    keyed::a_finish_that_is_refused_keeps_nothing,
+    grants::a_grant_is_renewed_lost_and_brought_back,
+    grants::of_many_that_renew_a_grant_one_does,
     commits::migrations_run_once_however_many_try,
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
+use super::read::Follow;
+use super::row::Row;
 use super::{
-    Applied, Commit, CommitError, DeadLetter, DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterRow,
-    EventDetail, EventFilter, EventRow, FailedAttempt, LedgerUnavailable, Migration, Page, keep, list, statement,
+    Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, FailedAttempt, LedgerUnavailable, Migration, Statement,
+    keep, list, statement,
 };
 use crate::event::Event;
 use crate::health::HealthCell;
@@ -50,16 +52,11 @@ impl EmbeddedLedger {
     }
 
     async fn commit_one(&self, commit: Commit) -> Result<Applied, CommitError> {
-        statement::check(&commit.effects).map_err(CommitError::Refused)?;
+        statement::check(&commit.effects.statements).map_err(CommitError::Refused)?;
         let blame = Blame::default();
         let whose = blame.clone();
-        match self.store.write(move |tx| apply::apply(tx, &commit, &whose)).await {
-            Ok(applied) => Ok(applied),
-            Err(StoreError::Refused(error)) if blame.is_on_effects() => {
-                Err(CommitError::Refused(apply::message(&error)))
-            }
-            Err(error) => Err(CommitError::Unavailable(chain(&error).to_string())),
-        }
+        let write = self.store.write(move |tx| apply::apply(tx, &commit, &whose));
+        write.await.map_err(|error| refused_or_unavailable(&error, &blame))
     }
 
     pub(super) async fn record_attempt(&self, attempt: FailedAttempt) -> Result<(), LedgerUnavailable> {
@@ -89,37 +86,6 @@ impl EmbeddedLedger {
         self.write(move |tx| apply::log_event(tx, &event, "")).await
     }
 
-    pub(super) async fn events(&self, filter: EventFilter, page: Page) -> Result<Vec<EventRow>, LedgerUnavailable> {
-        self.read(move |tx| read::events(tx, &list::events(&filter, page))).await
-    }
-
-    pub(super) async fn event(&self, id: String) -> Result<Vec<EventDetail>, LedgerUnavailable> {
-        self.read(move |tx| read::event(tx, &id)).await
-    }
-
-    pub(super) async fn dead_letters(
-        &self,
-        filter: DeadLetterFilter,
-        page: Page,
-    ) -> Result<Vec<DeadLetterRow>, LedgerUnavailable> {
-        self.read(move |tx| read::dead_letters(tx, &list::dead_letters(&filter, page))).await
-    }
-
-    pub(super) async fn count_dead_letters(
-        &self,
-        filter: DeadLetterFilter,
-    ) -> Result<Vec<DeadLetterCount>, LedgerUnavailable> {
-        self.read(move |tx| read::dead_letter_counts(tx, &list::count_dead_letters(&filter))).await
-    }
-
-    pub(super) async fn dead_letter_by_id(&self, id: String) -> Result<Option<DeadLetterDetail>, LedgerUnavailable> {
-        self.read(move |tx| read::dead_letter(tx, &id)).await
-    }
-
-    pub(super) async fn mark_replayed(&self, id: String, attempts: u32) -> Result<bool, LedgerUnavailable> {
-        self.write(move |tx| apply::run(tx, &keep::mark_replayed(&id, attempts)).map(|changed| changed == 1)).await
-    }
-
     pub(super) async fn discard(&self, filter: DeadLetterFilter) -> Result<u64, LedgerUnavailable> {
         self.write(move |tx| {
             let [stones, gone] = list::discard_in_steps(&filter);
@@ -129,6 +95,37 @@ impl EmbeddedLedger {
         .await
     }
 
+    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<Row>, LedgerUnavailable> {
+        self.store.read(move |c| read::rows(c, &statement)).await.map_err(|error| unavailable(&error))
+    }
+
+    pub(super) async fn query_on(&self, first: Statement, follow: Follow) -> Result<Vec<Vec<Row>>, LedgerUnavailable> {
+        let read = self.store.read(move |connection| {
+            let tx = connection.unchecked_transaction()?;
+            let found = read::rows(&tx, &first)?;
+            let followed: Vec<_> =
+                follow(&found).iter().map(|question| read::rows(&tx, question)).collect::<rusqlite::Result<_>>()?;
+            tx.commit()?;
+            Ok(std::iter::once(found).chain(followed).collect())
+        });
+        read.await.map_err(|error| unavailable(&error))
+    }
+
+    pub(super) async fn change(&self, statement: Statement) -> Result<u64, LedgerUnavailable> {
+        self.write(move |tx| apply::run(tx, &statement)).await
+    }
+
+    pub(super) async fn returning(&self, statement: Statement) -> Result<Vec<Row>, LedgerUnavailable> {
+        self.write(move |tx| read::rows(tx, &statement)).await
+    }
+
+    pub(super) async fn guarded(&self, guard: Statement, effects: Vec<Statement>) -> Result<bool, CommitError> {
+        let blame = Blame::default();
+        let whose = blame.clone();
+        let write = self.store.write(move |tx| apply::guarded(tx, &guard, &effects, &whose));
+        write.await.map_err(|error| refused_or_unavailable(&error, &blame))
+    }
+
     async fn write<T, F>(&self, work: F) -> Result<T, LedgerUnavailable>
     where
         T: Send + 'static,
@@ -136,21 +133,16 @@ impl EmbeddedLedger {
     {
         self.store.write(work).await.map_err(|error| unavailable(&error))
     }
+}
 
-    /// Reads within one transaction, so that all its queries see one state.
-    async fn read<T, F>(&self, work: F) -> Result<T, LedgerUnavailable>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+/// A statement that is refused is the effects' fault only if it is theirs.
+fn refused_or_unavailable(error: &StoreError, blame: &Blame) -> CommitError {
+    if let StoreError::Refused(error) = error
+        && blame.is_on_effects()
     {
-        let read = self.store.read(move |connection| {
-            let tx = connection.unchecked_transaction()?;
-            let found = work(&tx)?;
-            tx.commit()?;
-            Ok(found)
-        });
-        read.await.map_err(|error| unavailable(&error))
+        return CommitError::Refused(apply::message(error));
     }
+    CommitError::Unavailable(chain(error).to_string())
 }
 
 fn unavailable(error: &StoreError) -> LedgerUnavailable {

@@ -21,7 +21,9 @@ const STATUS: &str = "CASE
           WHERE i.event_key = e.event_key AND i.applied_at IS NOT NULL
             AND replace(',' || e.handlers || ',', ',' || i.handler || ',', '') <> ',' || e.handlers || ',')
        = CASE WHEN e.handlers = '' THEN 0
-              ELSE length(e.handlers) - length(replace(e.handlers, ',', '')) + 1 END THEN 'applied'
+              ELSE length(e.handlers) - length(replace(e.handlers, ',', '')) + 1 END
+    THEN CASE WHEN EXISTS (SELECT 1 FROM inbox i WHERE i.event_key = e.event_key AND i.outcome IS NOT NULL)
+              THEN 'compensated' ELSE 'applied' END
     ELSE 'accepted' END";
 
 const EVENT: &str =
@@ -94,6 +96,7 @@ fn narrowing(status: Status) -> Option<&'static str> {
             Some("e.event_key IN (SELECT event_key FROM dead_letters WHERE status IN ('dead', 'discarded'))")
         }
         Status::Retrying => Some("e.event_key IN (SELECT event_key FROM attempts)"),
+        Status::Compensated => Some("e.event_key IN (SELECT event_key FROM inbox WHERE outcome IS NOT NULL)"),
         Status::Accepted | Status::Applied => None,
     }
 }
@@ -118,7 +121,7 @@ pub(super) fn parts(keys: &[Vec<u8>]) -> Statement {
     let mut conditions = Conditions::default();
     let keys = conditions.bind_all(keys.iter().map(|key| key.as_slice().into()));
     let sql = format!(
-        "SELECT event_key, handler, epoch, 'applied', attempts FROM inbox
+        "SELECT event_key, handler, epoch, coalesce(outcome, 'applied'), attempts FROM inbox
          WHERE event_key IN ({keys}) AND applied_at IS NOT NULL
          UNION ALL SELECT event_key, handler, epoch, 'failed', max(attempt) FROM attempts
          WHERE event_key IN ({keys}) GROUP BY event_key, handler, epoch
@@ -137,6 +140,26 @@ pub(super) fn attempts(keys: &[Vec<u8>]) -> Statement {
          WHERE event_key IN ({keys}) ORDER BY handler, epoch, attempt"
     );
     conditions.into_statement(sql)
+}
+
+/// The columns of [`super::step::recorded`].
+const STEP: &str = "event_key, handler, step, undo, outcome, result, reason, attempt, at";
+
+/// The steps that handlers recorded for these events. Columns: `STEP`.
+pub(super) fn steps(keys: &[Vec<u8>]) -> Statement {
+    let mut conditions = Conditions::default();
+    let keys = conditions.bind_all(keys.iter().map(|key| key.as_slice().into()));
+    conditions.into_statement(format!("SELECT {STEP} FROM steps WHERE event_key IN ({keys}) ORDER BY handler, seq"))
+}
+
+/// The steps that one handler recorded for one event. Columns: `STEP`.
+pub(super) fn steps_of(event: &EventKey, handler: &str) -> Statement {
+    Statement {
+        sql: "SELECT event_key, handler, step, undo, outcome, result, reason, attempt, at FROM steps
+              WHERE event_key = $1 AND handler = $2 ORDER BY seq"
+            .into(),
+        params: vec![event.as_bytes().as_slice().into(), handler.into()],
+    }
 }
 
 /// The conditions of open dead letters that the filter meets.

@@ -13,9 +13,10 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::Notify;
 use tokio_postgres::NoTls;
 
+use super::read::Follow;
+use super::row::Row;
 use super::{
-    Applied, Commit, CommitError, DeadLetter, DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterRow,
-    EventDetail, EventFilter, EventRow, FailedAttempt, LedgerUnavailable, Migration, Page, list,
+    Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, FailedAttempt, LedgerUnavailable, Migration, Statement,
 };
 use crate::event::Event;
 use crate::health::HealthCell;
@@ -122,43 +123,28 @@ impl PostgresLedger {
         Ok(retried!(self, keep::log_unrouted(event))?)
     }
 
-    pub(super) async fn events(&self, filter: EventFilter, page: Page) -> Result<Vec<EventRow>, LedgerUnavailable> {
-        let statement = list::events(&filter, page);
-        Ok(retried!(self, read::events(statement))?)
-    }
-
-    pub(super) async fn event(&self, id: String) -> Result<Vec<EventDetail>, LedgerUnavailable> {
-        Ok(retried!(self, read::event(id))?)
-    }
-
-    pub(super) async fn dead_letters(
-        &self,
-        filter: DeadLetterFilter,
-        page: Page,
-    ) -> Result<Vec<DeadLetterRow>, LedgerUnavailable> {
-        let statement = list::dead_letters(&filter, page);
-        Ok(retried!(self, read::dead_letters(statement))?)
-    }
-
-    pub(super) async fn count_dead_letters(
-        &self,
-        filter: DeadLetterFilter,
-    ) -> Result<Vec<DeadLetterCount>, LedgerUnavailable> {
-        let statement = list::count_dead_letters(&filter);
-        Ok(retried!(self, read::dead_letter_counts(statement))?)
-    }
-
-    pub(super) async fn dead_letter_by_id(&self, id: String) -> Result<Option<DeadLetterDetail>, LedgerUnavailable> {
-        Ok(retried!(self, read::dead_letter(id))?)
-    }
-
-    pub(super) async fn mark_replayed(&self, id: String, attempts: u32) -> Result<bool, LedgerUnavailable> {
-        let statement = super::keep::mark_replayed(&id, attempts);
-        Ok(retried!(self, keep::changes_one(statement))?)
-    }
-
     pub(super) async fn discard(&self, filter: DeadLetterFilter) -> Result<u64, LedgerUnavailable> {
         Ok(retried!(self, keep::discard(filter))?)
+    }
+
+    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<Row>, LedgerUnavailable> {
+        Ok(retried!(self, read::rows(statement))?)
+    }
+
+    pub(super) async fn query_on(&self, first: Statement, follow: Follow) -> Result<Vec<Vec<Row>>, LedgerUnavailable> {
+        Ok(retried!(self, read::rows_on(first, follow))?)
+    }
+
+    pub(super) async fn change(&self, statement: Statement) -> Result<u64, LedgerUnavailable> {
+        Ok(retried!(self, keep::change(statement))?)
+    }
+
+    pub(super) async fn returning(&self, statement: Statement) -> Result<Vec<Row>, LedgerUnavailable> {
+        Ok(retried!(self, read::rows(statement))?)
+    }
+
+    pub(super) async fn guarded(&self, guard: Statement, effects: Vec<Statement>) -> Result<bool, CommitError> {
+        Ok(retried!(self, apply::guarded(guard, effects))?)
     }
 }
 

@@ -1,30 +1,20 @@
-//! Rows of the ledger, read the same way whichever database they come from, and put together to an event's story.
+//! Rows of the ledger, put together to an event's story.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 
+use super::row::Row;
+use super::step::Recorded;
 use super::{
     AttemptRow, Content, DeadLetter, DeadLetterCount, DeadLetterDetail, DeadLetterRow, DeadLetterStatus, EventDetail,
-    EventRow, HandlerAttempts, HandlerStatus, Status,
+    EventRow, HandlerAttempts, HandlerStatus, HandlerSteps, LedgerUnavailable, Status,
 };
 use crate::event::{BodyHash, EventKey};
 use crate::wire::{Progress, WireMessage};
 
 /// Words of a reason that are kept, in bytes: an operator reads them, and some begin with a whole page of HTML.
 const WORDS_MAX: usize = 4_096;
-
-/// A row's columns by place.
-pub(super) trait Columns {
-    /// What the database's library says of a column that is not as it should be.
-    type Error;
-    fn text(&self, at: usize) -> Result<String, Self::Error>;
-    fn maybe_text(&self, at: usize) -> Result<Option<String>, Self::Error>;
-    fn number(&self, at: usize) -> Result<i64, Self::Error>;
-    fn bytes(&self, at: usize) -> Result<Vec<u8>, Self::Error>;
-    fn maybe_bytes(&self, at: usize) -> Result<Option<Vec<u8>>, Self::Error>;
-}
 
 /// An event's row, before its handlers' parts are known.
 #[derive(Debug)]
@@ -62,14 +52,14 @@ pub(super) struct DeadLetterFound {
 }
 
 /// Reads a row of [`super::list::events`].
-pub(super) fn event<R: Columns>(row: &R) -> Result<EventFound, R::Error> {
+pub(super) fn event(row: &Row) -> Result<EventFound, LedgerUnavailable> {
     let key = row.bytes(1)?;
     let status = row.text(9)?;
     let found = EventRow {
         event_id: row.text(3)?,
         source: row.text(2)?,
         event_type: row.text(4)?,
-        received_at: moment(row.number(5)?),
+        received_at: row.moment(5)?,
         status: Status::ALL.into_iter().find(|known| known.as_str() == status).unwrap_or(Status::Accepted),
         handlers: Vec::new(),
         key: hex::encode(&key),
@@ -80,7 +70,7 @@ pub(super) fn event<R: Columns>(row: &R) -> Result<EventFound, R::Error> {
 }
 
 /// Reads a row of [`super::list::events_by_id`].
-pub(super) fn event_with_content<R: Columns>(row: &R) -> Result<(EventFound, Option<Content>), R::Error> {
+pub(super) fn event_with_content(row: &Row) -> Result<(EventFound, Option<Content>), LedgerUnavailable> {
     let content = row.maybe_bytes(11)?.map(Bytes::from);
     let headers = row.maybe_bytes(10)?.unwrap_or_default();
     let content = content.map(|body| Content { headers: WireMessage::headers_from_block(&headers), body });
@@ -88,24 +78,24 @@ pub(super) fn event_with_content<R: Columns>(row: &R) -> Result<(EventFound, Opt
 }
 
 /// Reads a row of [`super::list::parts`].
-pub(super) fn part<R: Columns>(row: &R) -> Result<Part, R::Error> {
+pub(super) fn part(row: &Row) -> Result<Part, LedgerUnavailable> {
     Ok(Part {
         key: row.bytes(0)?,
         handler: row.text(1)?,
         epoch: row.number(2)?,
         kind: row.text(3)?,
-        attempts: count(row.number(4)?),
+        attempts: row.count(4)?,
     })
 }
 
 /// Reads a row of [`super::list::attempts`].
-pub(super) fn attempted<R: Columns>(row: &R) -> Result<Attempted, R::Error> {
-    let attempt = AttemptRow { attempt: count(row.number(2)?), at: moment(row.number(3)?), error: row.text(4)? };
+pub(super) fn attempted(row: &Row) -> Result<Attempted, LedgerUnavailable> {
+    let attempt = AttemptRow { attempt: row.count(2)?, at: row.moment(3)?, error: row.text(4)? };
     Ok(Attempted { key: row.bytes(0)?, handler: row.text(1)?, row: attempt })
 }
 
 /// Reads a row of [`super::list::dead_letters`].
-pub(super) fn dead_letter<R: Columns>(row: &R) -> Result<DeadLetterRow, R::Error> {
+pub(super) fn dead_letter(row: &Row) -> Result<DeadLetterRow, LedgerUnavailable> {
     Ok(DeadLetterRow {
         id: row.text(1)?,
         handler: row.text(2)?,
@@ -113,14 +103,14 @@ pub(super) fn dead_letter<R: Columns>(row: &R) -> Result<DeadLetterRow, R::Error
         event_id: row.maybe_text(4)?,
         event_type: row.text(5)?,
         reason: row.text(6)?,
-        attempts: count(row.number(7)?),
-        dead_at: moment(row.number(8)?),
+        attempts: row.count(7)?,
+        dead_at: row.moment(8)?,
         cursor: row.number(0)?,
     })
 }
 
 /// Reads a row of [`super::list::dead_letter_by_id`].
-pub(super) fn dead_letter_detail<R: Columns>(row: &R) -> Result<DeadLetterFound, R::Error> {
+pub(super) fn dead_letter_detail(row: &Row) -> Result<DeadLetterFound, LedgerUnavailable> {
     let status = row.text(9)?;
     let letter = dead_letter(row)?;
     let message = WireMessage {
@@ -132,9 +122,9 @@ pub(super) fn dead_letter_detail<R: Columns>(row: &R) -> Result<DeadLetterFound,
         body: row.bytes(15)?.into(),
     };
     let progress = Progress {
-        attempt: count(row.number(16)?),
-        ladder_start: count(row.number(17)?),
-        epoch: count(row.number(18)?),
+        attempt: row.count(16)?,
+        ladder_start: row.count(17)?,
+        epoch: row.count(18)?,
         replay_of: row.maybe_text(19)?,
     };
     let known = DeadLetterStatus::ALL.into_iter().find(|known| known.as_str() == status);
@@ -144,7 +134,7 @@ pub(super) fn dead_letter_detail<R: Columns>(row: &R) -> Result<DeadLetterFound,
 }
 
 /// Reads a row of [`super::list::count_dead_letters`].
-pub(super) fn dead_letter_count<R: Columns>(row: &R) -> Result<DeadLetterCount, R::Error> {
+pub(super) fn dead_letter_count(row: &Row) -> Result<DeadLetterCount, LedgerUnavailable> {
     let count = u64::try_from(row.number(2)?).unwrap_or(0);
     Ok(DeadLetterCount { handler: row.text(0)?, source: row.maybe_text(1)?, count })
 }
@@ -162,27 +152,39 @@ pub(super) fn events_with_parts(events: Vec<EventFound>, parts: Vec<Part>) -> Ve
     events.into_iter().map(with_parts).collect()
 }
 
-/// Gives each event its handlers' parts, its attempts and its content.
+/// Gives each event its handlers' parts, its attempts, its steps and its content.
 pub(super) fn details(
     events: Vec<(EventFound, Option<Content>)>,
     parts: &[Part],
     attempts: &[Attempted],
+    steps: &[Recorded],
 ) -> Vec<EventDetail> {
     let detail = |(event, content): (EventFound, Option<Content>)| {
-        let mut by_handler: BTreeMap<&str, Vec<AttemptRow>> = BTreeMap::new();
-        for attempt in attempts.iter().filter(|attempt| attempt.key == event.key) {
-            by_handler.entry(&attempt.handler).or_default().push(attempt.row.clone());
-        }
-        let failed_attempts = by_handler
-            .into_iter()
-            .map(|(handler, attempts)| HandlerAttempts { handler: handler.to_owned(), attempts })
+        let failed = attempts.iter().filter(|attempt| attempt.key == event.key);
+        let failed_attempts = by_handler(failed.map(|attempt| (attempt.handler.as_str(), &attempt.row)))
+            .map(|(handler, attempts)| HandlerAttempts { handler, attempts })
+            .collect();
+        let recorded = steps.iter().filter(|step| step.key == event.key);
+        let steps = by_handler(recorded.map(|step| (step.handler.as_str(), &step.record)))
+            .map(|(handler, steps)| HandlerSteps { handler, steps })
             .collect();
         let parts = parts.iter().filter(|part| part.key == event.key).cloned().collect();
         let content_type = event.content_type.clone();
         let row = events_with_parts(vec![event], parts).pop();
-        row.map(|row| EventDetail { row, failed_attempts, content_type, content })
+        row.map(|row| EventDetail { row, failed_attempts, steps, content_type, content })
     };
     events.into_iter().filter_map(detail).collect()
+}
+
+/// What belongs to each handler, by its name.
+fn by_handler<'a, T: Clone + 'a>(
+    all: impl Iterator<Item = (&'a str, &'a T)>,
+) -> impl Iterator<Item = (String, Vec<T>)> {
+    let mut by_handler: BTreeMap<String, Vec<T>> = BTreeMap::new();
+    for (handler, one) in all {
+        by_handler.entry(handler.to_owned()).or_default().push(one.clone());
+    }
+    by_handler.into_iter()
 }
 
 /// Gives a dead letter its attempts. An unreadable message has none but its own.
@@ -209,18 +211,21 @@ fn handlers(wanted_by: &str, parts: &[Part]) -> Vec<HandlerStatus> {
     by_handler.into_iter().map(|(handler, parts)| handler_status(handler, &parts)).collect()
 }
 
-/// The worst of the handler's epochs counts: a failed attempt counts unless its own epoch was applied.
+/// The worst of the handler's epochs counts: a failed attempt counts unless its own epoch has ended.
 fn handler_status(handler: &str, parts: &[&Part]) -> HandlerStatus {
     let find = |kind: &str| parts.iter().find(|part| part.kind == kind);
-    let applied = |epoch| parts.iter().any(|part| part.kind == "applied" && part.epoch == epoch);
-    let failed = parts.iter().find(|part| part.kind == "failed" && !applied(part.epoch));
-    let (status, part) = match (find("dead"), failed, find("applied")) {
-        (Some(dead), _, _) => (Status::Dead, Some(dead)),
-        (None, Some(failed), _) => (Status::Retrying, Some(failed)),
-        (None, None, Some(applied)) => (Status::Applied, Some(applied)),
-        (None, None, None) => (Status::Accepted, None),
-    };
-    HandlerStatus { handler: handler.to_owned(), status, attempts: part.map_or(0, |part| part.attempts) }
+    let ended = |part: &Part| matches!(part.kind.as_str(), "applied" | "compensated");
+    let has_ended = |epoch| parts.iter().any(|part| ended(part) && part.epoch == epoch);
+    let failed = parts.iter().find(|part| part.kind == "failed" && !has_ended(part.epoch));
+    let worst = [
+        (Status::Dead, find("dead")),
+        (Status::Retrying, failed),
+        (Status::Compensated, find("compensated")),
+        (Status::Applied, find("applied")),
+    ];
+    let found = worst.into_iter().find_map(|(status, part)| Some((status, part?.attempts)));
+    let (status, attempts) = found.unwrap_or((Status::Accepted, 0));
+    HandlerStatus { handler: handler.to_owned(), status, attempts }
 }
 
 /// What makes two dead letters the same one: handler, event and epoch; for an unreadable message, its content without
@@ -258,12 +263,4 @@ pub(super) fn storable(text: &str) -> String {
         end -= 1;
     }
     text[..end].replace('\0', "\u{fffd}")
-}
-
-fn moment(milliseconds: i64) -> Timestamp {
-    Timestamp::from_millisecond(milliseconds).unwrap_or_default()
-}
-
-fn count(number: i64) -> u32 {
-    u32::try_from(number).unwrap_or(0)
 }

@@ -69,19 +69,21 @@ enum Step {
     Fail(&'static str, u32),
     Die(&'static str, u32),
     Apply(&'static str),
+    Compensate(&'static str),
     MarkReplayed,
     ApplyReplay,
     DieAfterReplay,
     Discard,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::Fail("a", 1),
     Step::Fail("b", 1),
     Step::Die("a", 1),
     Step::Die("b", 2),
     Step::Apply("a"),
     Step::Apply("b"),
+    Step::Compensate("b"),
     Step::MarkReplayed,
     Step::ApplyReplay,
     Step::DieAfterReplay,
@@ -102,6 +104,11 @@ impl Step {
             }
             (Self::Die(handler, attempt), _) => ledger.dead_letter(dead(handler, event, progress(attempt))).await,
             (Self::Apply(handler), _) => applied(ledger.commit(vec![commit(handler, event, progress(3))]).await),
+            (Self::Compensate(handler), _) => {
+                let mut commit = commit(handler, event, progress(3));
+                commit.effects = commit.effects.compensated();
+                applied(ledger.commit(vec![commit]).await)
+            }
             (Self::MarkReplayed, Some((id, _, attempts))) => {
                 ledger.mark_replayed(id.clone(), *attempts).await.map(drop)
             }
@@ -125,10 +132,10 @@ fn applied(outcomes: Vec<Result<Applied, CommitError>>) -> Result<(), LedgerUnav
     outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|error| LedgerUnavailable(error.to_string())))
 }
 
-/// Takes three steps, one for each digit of `walk`.
+/// Takes three steps, one for each digit of `walk` in base `STEPS.len()`.
 async fn walk_through(walk: usize, ledger: &Ledger, store: &Store) {
     let event = event(&format!("walk-{walk}"));
-    let steps: Vec<Step> = (0..3_u32).map(|place| STEPS[walk / 10_usize.pow(place) % 10]).collect();
+    let steps: Vec<Step> = (0..3_u32).map(|place| STEPS[walk / STEPS.len().pow(place) % STEPS.len()]).collect();
     let mut letter: Option<Letter> = None;
     for step in &steps {
         step.take(ledger, &event, letter.as_ref()).await;
@@ -153,8 +160,9 @@ async fn walk_through(walk: usize, ledger: &Ledger, store: &Store) {
 #[tokio::test]
 async fn no_order_of_steps_breaks_a_story() {
     let (_folder, store, ledger) = ledger().await;
-    for hundred in 0..10 {
-        join_all((hundred * 100..hundred * 100 + 100).map(|walk| walk_through(walk, &ledger, &store))).await;
+    let walks: Vec<usize> = (0..STEPS.len().pow(3)).collect();
+    for hundred in walks.chunks(100) {
+        join_all(hundred.iter().map(|walk| walk_through(*walk, &ledger, &store))).await;
     }
     let wrong = |sql: &'static str| store.read(move |c| c.query_row(sql, [], |row| row.get::<_, i64>(0)));
     let twice = wrong("SELECT count(*) FROM (SELECT 1 FROM log GROUP BY event_id, handler HAVING count(*) > 1)").await;
@@ -219,6 +227,9 @@ fn the_worst_part_is_the_status() {
     check(&[], Status::Accepted);
     check(&[Status::Applied, Status::Applied], Status::Applied);
     check(&[Status::Applied, Status::Accepted], Status::Accepted);
+    check(&[Status::Applied, Status::Compensated], Status::Compensated);
+    check(&[Status::Compensated, Status::Accepted], Status::Accepted);
+    check(&[Status::Compensated, Status::Retrying], Status::Retrying);
     check(&[Status::Accepted, Status::Retrying], Status::Retrying);
     check(&[Status::Retrying, Status::Dead, Status::Applied], Status::Dead);
 }

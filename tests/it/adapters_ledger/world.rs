@@ -32,17 +32,25 @@ pub(super) fn postgres_url() -> String {
 
 impl World {
     pub(super) async fn embedded() -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
-        let ledger = Ledger::Embedded(EmbeddedLedger::new(store.clone()));
-        Self { ledger, tasks: Tasks::new(), place: Place::Embedded { _folder: folder, store } }.migrated().await
+        Self::embedded_without_tables().migrated().await
     }
 
     pub(super) async fn postgres() -> Self {
+        Self::postgres_without_tables().migrated().await
+    }
+
+    pub(super) fn embedded_without_tables() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let ledger = Ledger::Embedded(EmbeddedLedger::new(store.clone()));
+        Self { ledger, tasks: Tasks::new(), place: Place::Embedded { _folder: folder, store } }
+    }
+
+    pub(super) fn postgres_without_tables() -> Self {
         let namespace = format!("tg-test-{}", uuid::Uuid::now_v7());
         let tasks = Tasks::new();
         let ledger = ledger_in(&namespace, &tasks);
-        Self { ledger, tasks, place: Place::Postgres { namespace } }.migrated().await
+        Self { ledger, tasks, place: Place::Postgres { namespace } }
     }
 
     pub(super) async fn migrated(self) -> Self {
@@ -66,11 +74,21 @@ impl World {
                 store.read(move |c| c.query_row(&sql, [], |row| row.get(0))).await.expect("a number")
             }
             Place::Postgres { namespace } => {
-                let (client, connection) =
-                    tokio_postgres::connect(&postgres_url(), tokio_postgres::NoTls).await.expect("the server");
-                drop(self.tasks.spawn_job(connection));
-                client.batch_execute(&format!("SET search_path = \"{namespace}\"")).await.expect("the schema");
+                let client = connect(namespace, &self.tasks).await;
                 client.query_one(sql, &[]).await.expect("a number").get(0)
+            }
+        }
+    }
+
+    /// Runs SQL past the ledger.
+    pub(super) async fn run(&self, sql: &str) {
+        match &self.place {
+            Place::Embedded { store, .. } => {
+                let sql = sql.to_owned();
+                store.write(move |tx| tx.execute_batch(&sql)).await.expect("the statements");
+            }
+            Place::Postgres { namespace } => {
+                connect(namespace, &self.tasks).await.batch_execute(sql).await.expect("the statements");
             }
         }
     }
@@ -96,13 +114,18 @@ impl World {
 
     pub(super) async fn finish(self) {
         if let Place::Postgres { namespace } = &self.place {
-            let (client, connection) =
-                tokio_postgres::connect(&postgres_url(), tokio_postgres::NoTls).await.expect("the server");
-            drop(self.tasks.spawn_job(connection));
-            client.batch_execute(&format!("DROP SCHEMA \"{namespace}\" CASCADE")).await.expect("the schema goes");
+            self.run(&format!("DROP SCHEMA \"{namespace}\" CASCADE")).await;
         }
         self.tasks.shutdown().cancel();
     }
+}
+
+async fn connect(namespace: &str, tasks: &Tasks) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(&postgres_url(), tokio_postgres::NoTls).await.expect("the server");
+    drop(tasks.spawn_job(connection));
+    client.batch_execute(&format!("SET search_path = \"{namespace}\"")).await.expect("the schema");
+    client
 }
 
 pub(super) fn ledger_in(namespace: &str, tasks: &Tasks) -> Ledger {

@@ -8,7 +8,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Error, ToSql, params};
 
 use crate::event::Event;
-use crate::ledger::{Applied, Commit, Statement, Value, keep, story};
+use crate::ledger::{Applied, Commit, Statement, Value, keep, step, story};
 
 /// Whose statement failed: the handler's or our own. Told by the writer's thread to the one that waits.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +29,8 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
     let Commit { handler, event, progress, effects, wanted_by } = commit;
     let fresh = tx
         .prepare_cached(
-            "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+            "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at, outcome)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             event.key.as_bytes(),
@@ -39,12 +39,14 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
             event.source.as_str(),
             progress.attempt,
             Timestamp::now().as_millisecond(),
+            effects.ending.outcome(),
         ])?;
     if fresh == 0 {
         return Ok(Applied::Before);
     }
-    for statement in &effects.statements {
-        run(tx, statement).inspect_err(|_| blame.put_on_effects())?;
+    run_effects(tx, &effects.statements, blame)?;
+    for record in &effects.steps {
+        run(tx, &step::keep(&event.key, handler.as_str(), record))?;
     }
     // The queue wrote the event's row with its content when it took the event, so `archive` has nothing to add.
     log_event(tx, event, wanted_by)?;
@@ -59,6 +61,24 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
         .execute([id])?;
     }
     Ok(Applied::Now)
+}
+
+/// Runs the effects if the guard changes a row, and says whether it did.
+pub(super) fn guarded(
+    tx: &Connection,
+    guard: &Statement,
+    effects: &[Statement],
+    blame: &Blame,
+) -> rusqlite::Result<bool> {
+    if run(tx, guard)? == 0 {
+        return Ok(false);
+    }
+    run_effects(tx, effects, blame)?;
+    Ok(true)
+}
+
+fn run_effects(tx: &Connection, effects: &[Statement], blame: &Blame) -> rusqlite::Result<()> {
+    effects.iter().try_for_each(|effect| run(tx, effect).map(drop).inspect_err(|_| blame.put_on_effects()))
 }
 
 /// Says whether the event was applied by this handler, or discarded.

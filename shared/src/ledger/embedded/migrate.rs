@@ -8,7 +8,10 @@ use crate::ledger::{LedgerUnavailable, Migration, version};
 use crate::store::Store;
 
 /// Ours, in order.
-const OWN: [Migration; 1] = [Migration { id: "tidegate/1", sql: include_str!("schema.sql") }];
+const OWN: [Migration; 2] = [
+    Migration { id: "tidegate/1", sql: include_str!("schema.sql") },
+    Migration { id: "tidegate/2", sql: include_str!("schema-2.sql") },
+];
 
 pub(super) async fn migrate(store: &Store, migrations: &[Migration]) -> Result<(), LedgerUnavailable> {
     let applied = store.write(applied).await.map_err(|error| unavailable(&error))?;

@@ -14,17 +14,22 @@ use super::bind::{Encoded, encode_all, own};
 use super::fault::{Failed, Fault};
 use super::session::{Request, Session};
 use crate::event::EventKey;
-use crate::ledger::{Applied, Commit, keep, story};
+use crate::ledger::{Applied, Commit, Statement, keep, story};
 
 /// Said in full, as a server may have other defaults: under another isolation level a concurrent redelivery would be
 /// an error instead of a row that is not inserted.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-const INBOX: &str = "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at)
-    SELECT n.event_key, n.handler, n.epoch, n.source, n.attempts, $6
-    FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
-         AS n (event_key, handler, epoch, source, attempts)
+const INBOX: &str = "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at, outcome)
+    SELECT n.event_key, n.handler, n.epoch, n.source, n.attempts, $7, n.outcome
+    FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[])
+         AS n (event_key, handler, epoch, source, attempts, outcome)
     ON CONFLICT DO NOTHING RETURNING event_key, handler, epoch";
+
+const STEPS: &str = "INSERT INTO steps (event_key, handler, step, undo, outcome, result, reason, attempt, at)
+    SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                         $8::bigint[], $9::bigint[])
+    ON CONFLICT DO NOTHING";
 
 const HEAL: &str = "UPDATE dead_letters SET status = 'delivered'
     WHERE dedupe_key = ANY($1) AND status IN ('dead', 'replayed')";
@@ -84,19 +89,42 @@ async fn transact(session: &Session, batch: &[&Commit]) -> Result<Vec<Applied>, 
     Ok(applied)
 }
 
+/// Runs the effects if the guard changes a row, and says whether it did.
+pub(super) async fn guarded(session: &Session, guard: &Statement, effects: &[Statement]) -> Result<bool, Failed> {
+    let guard = session.request(guard).await?;
+    let mut requests = Vec::with_capacity(effects.len());
+    for effect in effects {
+        requests.push(effect_request(session, effect).await?);
+    }
+    session.run(BEGIN).await.map_err(|error| Fault::of_own(&error))?;
+    if session.execute(&guard).await.map_err(|error| Fault::of_own(&error))? == 0 {
+        session.run("ROLLBACK").await.map_err(|error| Fault::of_own(&error))?;
+        return Ok(false);
+    }
+    for result in session.pipeline(&requests).await {
+        result.map_err(|error| Fault::from(&error))?;
+    }
+    // Not in the pipeline, for the reason given in `transact`.
+    session.run("COMMIT").await.map_err(|error| Fault::from(&error))?;
+    Ok(true)
+}
+
 /// Prepares the handlers' statements and fits their parameters to them, outside of any transaction.
 async fn effect_requests(session: &Session, batch: &[&Commit]) -> Result<Vec<(usize, Request)>, Failed> {
     let mut requests = Vec::new();
     for (place, commit) in batch.iter().enumerate() {
         for statement in &commit.effects.statements {
-            let failed = |fault| Failed { fault, of: Some(place) };
-            let prepared = session.prepare(&statement.sql).await.map_err(|error| failed(Fault::from(&error)))?;
-            let params = encode_all(&statement.params, prepared.params());
-            let params = params.map_err(|reason| failed(Fault::Refused(reason)))?;
-            requests.push((place, Request { prepared, params }));
+            let request = effect_request(session, statement).await;
+            requests.push((place, request.map_err(|fault| Failed { fault, of: Some(place) })?));
         }
     }
     Ok(requests)
+}
+
+async fn effect_request(session: &Session, statement: &Statement) -> Result<Request, Fault> {
+    let prepared = session.prepare(&statement.sql).await.map_err(|error| Fault::from(&error))?;
+    let params = encode_all(&statement.params, prepared.params()).map_err(Fault::Refused)?;
+    Ok(Request { prepared, params })
 }
 
 async fn inbox_request(session: &Session, batch: &[&Commit]) -> Result<Request, Failed> {
@@ -107,8 +135,9 @@ async fn inbox_request(session: &Session, batch: &[&Commit]) -> Result<Request, 
     let epochs: Vec<i64> = sorted.iter().map(|commit| commit.progress.epoch.into()).collect();
     let sources: Vec<&str> = sorted.iter().map(|commit| commit.event.source.as_str()).collect();
     let attempts: Vec<i64> = sorted.iter().map(|commit| commit.progress.attempt.into()).collect();
+    let outcomes: Vec<Option<&str>> = sorted.iter().map(|commit| commit.effects.ending.outcome()).collect();
     let now = Timestamp::now().as_millisecond();
-    request(session, INBOX, &[&keys, &handlers, &epochs, &sources, &attempts, &now]).await
+    request(session, INBOX, &[&keys, &handlers, &epochs, &sources, &attempts, &outcomes, &now]).await
 }
 
 /// Inserts the inbox rows. Where another transaction inserts the same one it waits, and finds it there.
@@ -134,12 +163,34 @@ async fn own_requests(session: &Session, fresh: &[&Commit]) -> Result<Vec<Reques
         .map(|commit| story::dedupe_key(commit.handler.as_str(), &commit.event.key, commit.progress.epoch))
         .collect();
     let replays: Vec<&str> = fresh.iter().filter_map(|commit| commit.progress.replay_of.as_deref()).collect();
-    let mut requests = vec![request(session, HEAL, &[&dedupe_keys]).await?];
+    let mut requests: Vec<Request> = steps_request(session, fresh).await?.into_iter().collect();
+    requests.push(request(session, HEAL, &[&dedupe_keys]).await?);
     if !replays.is_empty() {
         requests.push(request(session, HEAL_BY_ID, &[&replays]).await?);
     }
     requests.push(events_request(session, fresh).await?);
     Ok(requests)
+}
+
+/// The steps that come with their handler's effects, if any do.
+async fn steps_request(session: &Session, fresh: &[&Commit]) -> Result<Option<Request>, Failed> {
+    let steps = fresh.iter().flat_map(|commit| commit.effects.steps.iter().map(|step| (*commit, step.columns())));
+    let steps: Vec<_> = steps.collect();
+    if steps.is_empty() {
+        return Ok(None);
+    }
+    let keys: Vec<&[u8]> = steps.iter().map(|(commit, _)| commit.event.key.as_bytes().as_slice()).collect();
+    let handlers: Vec<&str> = steps.iter().map(|(commit, _)| commit.handler.as_str()).collect();
+    let names: Vec<&str> = steps.iter().map(|(_, step)| step.step).collect();
+    let undos: Vec<i64> = steps.iter().map(|(_, step)| step.undo).collect();
+    let outcomes: Vec<&str> = steps.iter().map(|(_, step)| step.outcome).collect();
+    let results: Vec<Option<&str>> = steps.iter().map(|(_, step)| step.result.as_deref()).collect();
+    let reasons: Vec<Option<&str>> = steps.iter().map(|(_, step)| step.reason.as_deref()).collect();
+    let attempts: Vec<i64> = steps.iter().map(|(_, step)| step.attempt).collect();
+    let times: Vec<i64> = steps.iter().map(|(_, step)| step.at).collect();
+    let params: [&(dyn ToSql + Sync); 9] =
+        [&keys, &handlers, &names, &undos, &outcomes, &results, &reasons, &attempts, &times];
+    request(session, STEPS, &params).await.map(Some)
 }
 
 /// The events' rows, each once, whichever of a batch's handlers archives it.

@@ -69,7 +69,7 @@ async fn one_by_one(database: &Database, commits: &[Commit], places: &[usize], o
 
 /// What a commit is refused for before a database sees it.
 fn forbidden(commit: &Commit) -> Option<Outcome> {
-    statement::check(&commit.effects).err().map(|reason| Err(CommitError::Refused(reason)))
+    statement::check(&commit.effects.statements).err().map(|reason| Err(CommitError::Refused(reason)))
 }
 
 /// For each commit the place of the first one with its inbox key: itself, but for a redelivery in the same batch.

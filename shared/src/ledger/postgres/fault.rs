@@ -3,7 +3,7 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::ledger::LedgerUnavailable;
+use crate::ledger::{CommitError, LedgerUnavailable};
 use crate::telemetry::chain;
 
 /// What to do about an error.
@@ -34,6 +34,15 @@ impl From<Fault> for Failed {
 impl From<Failed> for LedgerUnavailable {
     fn from(failed: Failed) -> Self {
         Self(failed.fault.into_reason())
+    }
+}
+
+impl From<Failed> for CommitError {
+    fn from(failed: Failed) -> Self {
+        match failed.fault {
+            Fault::Refused(reason) => Self::Refused(reason),
+            Fault::Unavailable(reason) | Fault::Again(reason) => Self::Unavailable(reason),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::apply::BEGIN;
 use super::fault::{Failed, Fault};
+use super::read;
 use super::session::{Request, Session};
 use crate::event::Event;
 use crate::ledger::{DeadLetter, DeadLetterFilter, FailedAttempt, Statement, keep, list};
@@ -49,11 +50,10 @@ pub(super) async fn dead_letter(session: &Session, dead: &DeadLetter) -> Result<
     session.run("COMMIT").await.map_err(|error| Fault::of_own(&error).into())
 }
 
-/// Runs a statement that changes one row or none, and says which.
-pub(super) async fn changes_one(session: &Session, statement: &Statement) -> Result<bool, Failed> {
-    let request = session.request(statement).await?;
-    let changed = session.execute(&request).await.map_err(|error| Fault::of_own(&error))?;
-    Ok(changed == 1)
+/// Runs a statement and says how many rows it changed.
+pub(super) async fn change(session: &Session, statement: &Statement) -> Result<u64, Failed> {
+    let request = read::request(session, statement).await?;
+    Ok(session.execute(&request).await.map_err(|error| Fault::of_own(&error))?)
 }
 
 pub(super) async fn discard(session: &Session, filter: &DeadLetterFilter) -> Result<u64, Failed> {

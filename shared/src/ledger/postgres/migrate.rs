@@ -11,7 +11,10 @@ use super::session::Session;
 use crate::ledger::{LedgerUnavailable, Migration, Statement, version};
 
 /// Ours, in order.
-const OWN: [Migration; 1] = [Migration { id: "tidegate/1", sql: include_str!("schema.sql") }];
+const OWN: [Migration; 2] = [
+    Migration { id: "tidegate/1", sql: include_str!("schema.sql") },
+    Migration { id: "tidegate/2", sql: include_str!("schema-2.sql") },
+];
 /// How long one migration may take, waiting for those of other processes included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 /// What tells the lock of our migrations from other programs' advisory locks: "tide" in ASCII.
