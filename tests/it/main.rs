@@ -8,6 +8,7 @@ mod adapters_queue;
 mod conformance;
 mod crashes;
 mod handlers;
+mod oauth;
 mod operator;
 mod outages;
 mod promises;

@@ -14,6 +14,7 @@ use tidegate_shared::event::ApiName;
 mod call;
 mod client;
 mod error;
+pub(crate) mod oauth;
 
 pub use call::Call;
 pub use error::{ApiError, CallFailure};

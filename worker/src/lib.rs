@@ -29,6 +29,7 @@ mod commit;
 mod consume;
 mod decode;
 pub mod handle;
+mod http;
 mod program;
 mod retry;
 mod settle;

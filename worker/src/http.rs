@@ -1,0 +1,3 @@
+//! The worker's API: what the application's own callers use.
+
+mod login;
