@@ -51,7 +51,13 @@ impl TokenHash {
     /// The hash of a token of the configuration.
     #[must_use]
     pub fn of(token: &Secret) -> Self {
-        Self(Sha256::digest(token.expose()).into())
+        Self::of_text(token.expose())
+    }
+
+    /// The hash of what somebody says is a token.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
     }
 
     /// The hash of the token that a request brings, or of nothing.
@@ -63,7 +69,7 @@ impl TokenHash {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map_or("", |(_, token)| token.trim());
-        Self(Sha256::digest(token).into())
+        Self::of_text(token)
     }
 
     /// Says whether both are of the same token, in the same time for all that are not.

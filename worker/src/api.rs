@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidegate_shared::cache::{Cache, CacheUnavailable};
-use tidegate_shared::config::{ApiConfig, ApiPreset, Config};
+use tidegate_shared::cache::CacheUnavailable;
+use tidegate_shared::config::{ApiAuth, ApiConfig, ApiPreset, Config};
 use tidegate_shared::event::ApiName;
 use tidegate_shared::tasks::Tasks;
 
@@ -29,7 +29,7 @@ mod exchange;
 mod flight;
 mod guard;
 mod limit;
-mod oauth;
+pub(crate) mod oauth;
 pub mod preset;
 pub(crate) mod retry;
 mod trace;
@@ -40,9 +40,11 @@ pub use guard::{GuardError, PublicClient, is_public};
 
 pub(crate) use exchange::excerpt;
 
+use crate::Parts;
 use auth::Credentials;
 use cache::ResponseCache;
 use client::Client;
+use oauth::{OAuth, Seal};
 
 /// Time for a connection; a call has its own time for everything.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -209,11 +211,11 @@ impl<T: DeserializeOwned> Read for Json<T> {
 pub struct Apis(Arc<BTreeMap<ApiName, Api>>);
 
 impl Apis {
-    /// Makes the client of each API. Their answers are kept in `cache`.
+    /// Makes the client of each API. Their answers and grants are kept in `parts`.
     ///
     /// # Errors
-    /// If an API's key cannot be sent.
-    pub(crate) fn start(config: &Config, cache: &Cache, tasks: &Tasks) -> anyhow::Result<Self> {
+    /// If an API's key cannot be sent, or a grant could not be sealed.
+    pub(crate) fn start(config: &Config, parts: &Parts, tasks: &Tasks) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             // A redirect would take the API's key to a place that the operator did not name.
             .redirect(Policy::none())
@@ -221,9 +223,17 @@ impl Apis {
             .pool_max_idle_per_host(IDLE_MAX)
             .user_agent(concat!("Tidegate/", env!("CARGO_PKG_VERSION")))
             .build()?;
+        let seal = Seal::new(&config.seal_keys).map(Arc::new);
         let client = |api: &ApiConfig| {
-            let credentials = Credentials::new(&api.auth, None).with_context(|| format!("api.{}", api.name))?;
-            let kept = ResponseCache::new(api.name.clone(), &api.cache, cache.clone());
+            let oauth = match &api.auth {
+                ApiAuth::OAuth(oauth) => {
+                    let oauth = OAuth::start(oauth, api.name.clone(), parts.ledger.clone(), seal.clone(), tasks);
+                    Some(oauth.map_err(|reason| anyhow::anyhow!("api.{}: {reason}", api.name))?)
+                }
+                _ => None,
+            };
+            let credentials = Credentials::new(&api.auth, oauth).with_context(|| format!("api.{}", api.name))?;
+            let kept = ResponseCache::new(api.name.clone(), &api.cache, parts.cache.clone());
             let client = Client::new(api.clone(), http.clone(), credentials, kept, tasks);
             Ok((api.name.clone(), Api { client: Arc::new(client), trace: None }))
         };
@@ -241,6 +251,11 @@ impl Apis {
     #[must_use]
     pub fn with_preset(&self, presets: &[ApiPreset]) -> Option<&Api> {
         self.0.values().find(|api| api.preset().is_some_and(|preset| presets.contains(&preset)))
+    }
+
+    /// The tokens of those that users grant access to.
+    pub(crate) fn granted_by_users(&self) -> impl Iterator<Item = OAuth> {
+        self.0.values().filter_map(|api| api.client.credentials.oauth().filter(|oauth| oauth.asks_users()).cloned())
     }
 
     /// Each of them.

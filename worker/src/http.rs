@@ -18,6 +18,7 @@ mod cache;
 mod caller;
 mod github;
 mod idempotency;
+pub(crate) mod login;
 mod payments;
 mod rates;
 mod respond;
@@ -26,6 +27,7 @@ mod weather;
 pub(crate) use idempotency::sweep;
 
 use caller::Callers;
+use login::LoginState;
 use respond::HttpError;
 
 /// The longest body of a request, in bytes: a payment has some hundred.
@@ -43,7 +45,7 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(config: &HttpConfig, apis: Apis, ledger: Ledger, tasks: Tasks) -> Self {
-        let callers = Callers::new(config);
+        let callers = Callers::new(&config.callers);
         Self { apis, callers, ledger, idempotency_window: config.idempotency_window, tasks }
     }
 
@@ -55,7 +57,8 @@ impl Http {
 
 /// The whole worker's API, with the `state` routes that every listener has, and the `logins` that users pass through in
 /// a browser: these see to it themselves who may.
-pub(crate) fn router(http: Arc<Http>, state: Router, logins: Router) -> Router {
+pub(crate) fn router(http: Arc<Http>, state: Router, logins: LoginState) -> Router {
+    let logins = login::routes().split_for_parts().0.with_state(Arc::new(logins));
     let (own, _) = routes().split_for_parts();
     let guarded = own
         .with_state(Arc::clone(&http))

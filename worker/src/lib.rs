@@ -11,7 +11,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::cache::Cache;
 use tidegate_shared::cache::redis::RedisCache;
@@ -54,6 +53,7 @@ use commit::Committer;
 use consume::Consumer;
 use handle::{RunnableHandler, World};
 use http::Http;
+use http::login::LoginState;
 use settle::PatientLedger;
 
 /// What the worker stands on.
@@ -119,11 +119,12 @@ pub fn start(
     let handlers: Vec<RunnableHandler> = handlers.collect::<Result<_, _>>()?;
     let limits =
         Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
-    let apis = Apis::start(config, &parts.cache, tasks)?;
+    let apis = Apis::start(config, &parts, tasks)?;
     let admin = Arc::new(Admin::new(config, parts.clone(), apis.clone(), tasks.clone()));
     if let (Some(listener), Some(http)) = (listeners.http, &config.http) {
+        let logins = LoginState::new(apis.granted_by_users(), &http.callers);
         let http = Arc::new(Http::new(http, apis.clone(), parts.ledger.clone(), tasks.clone()));
-        let router = http::router(http, admin::state_routes(Arc::clone(&admin)), Router::new());
+        let router = http::router(http, admin::state_routes(Arc::clone(&admin)), logins);
         tasks.spawn("worker API", serve(listener, router, limits, tasks.clone()));
         tasks.spawn("sweep", http::sweep(parts.ledger.clone(), tasks.shutdown().clone()));
     }

@@ -103,6 +103,7 @@ struct Frame;
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Frame::openapi();
     let parts = [
+        worker_api::login::routes().into_openapi(),
         worker_api::routes().into_openapi(),
         admin::routes().into_openapi(),
         admin::state().into_openapi(),

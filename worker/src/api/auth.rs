@@ -59,17 +59,22 @@ impl Credentials {
 
     /// The API did not take this token.
     pub(super) fn refused(&self, token: &AccessToken) {
-        if let Self::Tokens(oauth) = self {
+        if let Some(oauth) = self.oauth() {
             oauth.refused(token);
+        }
+    }
+
+    /// The source of tokens, if there is one.
+    pub(super) fn oauth(&self) -> Option<&OAuth> {
+        match self {
+            Self::Tokens(oauth) => Some(oauth),
+            Self::None | Self::Header(..) | Self::Query(..) => None,
         }
     }
 
     /// What an operator has to mend.
     pub(super) fn problem(&self) -> Option<String> {
-        match self {
-            Self::Tokens(oauth) => oauth.problem(),
-            Self::None | Self::Header(..) | Self::Query(..) => None,
-        }
+        self.oauth().and_then(OAuth::problem)
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
 use tidegate_shared::bearer::{Refusal, TokenHash, is_local_program};
-use tidegate_shared::config::HttpConfig;
+use tidegate_shared::config::Caller;
 use tidegate_shared::event::CallerName;
 
 use super::Http;
@@ -18,8 +20,8 @@ use crate::answer;
 pub(super) struct Callers(Vec<(CallerName, TokenHash)>);
 
 impl Callers {
-    pub(super) fn new(config: &HttpConfig) -> Self {
-        Self(config.callers.iter().map(|caller| (caller.name.clone(), TokenHash::of(&caller.token))).collect())
+    pub(super) fn new(callers: &[Caller]) -> Self {
+        Self(callers.iter().map(|caller| (caller.name.clone(), TokenHash::of(&caller.token))).collect())
     }
 
     /// No caller: programs on this machine.
@@ -33,19 +35,41 @@ impl Callers {
     /// # Errors
     /// [`Refusal`] says why it is none of ours.
     pub(super) fn identify(&self, headers: &HeaderMap) -> Result<CallerName, Refusal> {
+        self.known(headers, &TokenHash::given(headers))
+    }
+
+    /// The same for a person's browser, which asks for a password: the token is that.
+    ///
+    /// # Errors
+    /// As [`Self::identify`].
+    pub(super) fn identify_browser(&self, headers: &HeaderMap) -> Result<CallerName, Refusal> {
+        let given = password(headers).map_or_else(|| TokenHash::given(headers), |text| TokenHash::of_text(&text));
+        self.known(headers, &given)
+    }
+
+    fn known(&self, headers: &HeaderMap, given: &TokenHash) -> Result<CallerName, Refusal> {
         if self.0.is_empty() {
             return is_local_program(headers).map(|()| local());
         }
-        let given = TokenHash::given(headers);
         let mut found = None;
         for (name, token) in &self.0 {
             // No early end: how long it takes must not tell how far down the list a token stands.
-            if token.is(&given) {
+            if token.is(given) {
                 found = Some(name);
             }
         }
         found.cloned().ok_or(Refusal::BadToken)
     }
+}
+
+/// The password of `Authorization: Basic`: RFC 7617 section 2.
+fn password(headers: &HeaderMap) -> Option<String> {
+    let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 fn local() -> CallerName {
@@ -73,7 +97,7 @@ mod tests {
     fn callers(http: &str) -> Callers {
         let text = format!("[backend]\nkind = \"embedded\"\npath = \"data\"\n[http]\n{http}");
         let config = Config::parse("test.toml", &text, &|_| None).expect("a configuration");
-        Callers::new(&config.http.expect("[http] is there"))
+        Callers::new(&config.http.expect("[http] is there").callers)
     }
 
     fn identify(callers: &Callers, headers: &[(&'static str, &str)]) -> Result<String, Refusal> {

@@ -41,7 +41,7 @@ impl Server {
         let state = Router::new().route("/health", axum::routing::get(|| std::future::ready("as it is")));
         let limits =
             Limits { connections_max: NonZeroUsize::MIN.saturating_add(63), header_timeout: Duration::from_secs(5) };
-        tasks.spawn("server", serve(listener, router(http, state, Router::new()), limits, tasks.clone()));
+        tasks.spawn("server", serve(listener, router(http, state, LoginState::new([], &[])), limits, tasks.clone()));
         Self { address, client: Client::new(), store, tasks, _folder: folder }
     }
 
