@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_shared::config::ApiPreset;
 use utoipa::ToSchema;
@@ -23,26 +22,8 @@ const EXAMPLE: &str = "[api.github] key = \"env:GITHUB_TOKEN\"; without a key Gi
 /// A repository on GitHub.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RepositoryAnswer {
-    /// `owner/name`, as GitHub spells it.
-    #[schema(example = "octocat/Hello-World")]
-    full_name: String,
-    /// What its owner says of it.
-    description: Option<String>,
-    /// Users who starred it.
-    stars: u64,
-    /// Its forks.
-    forks: u64,
-    /// Open issues and pull requests.
-    open_issues: u64,
-    /// The language that most of it is written in.
-    language: Option<String>,
-    /// The branch that one sees first.
-    default_branch: String,
-    /// Its page.
-    url: String,
-    /// The last push to any branch.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pushed_at: Option<Timestamp>,
+    #[serde(flatten)]
+    repository: Repository,
     /// Where the answer comes from.
     source: Source,
     /// Seconds since the API gave or confirmed it.
@@ -71,22 +52,6 @@ pub(super) async fn show(
         return Err(HttpError::BadRequest(format!("owner and repo must have at most {NAME_MAX} bytes")));
     }
     let api = http.preset(&[ApiPreset::GitHub], EXAMPLE)?;
-    Ok(Json(view(github::repository(api, &owner, &repo).await?)))
-}
-
-fn view(answer: Answer<Repository>) -> RepositoryAnswer {
-    let Answer { value, source, age } = answer;
-    RepositoryAnswer {
-        full_name: value.full_name,
-        description: value.description,
-        stars: value.stars,
-        forks: value.forks,
-        open_issues: value.open_issues,
-        language: value.language,
-        default_branch: value.default_branch,
-        url: value.url,
-        pushed_at: value.pushed_at,
-        source,
-        age: age.as_secs(),
-    }
+    let Answer { value: repository, source, age } = github::repository(api, &owner, &repo).await?;
+    Ok(Json(RepositoryAnswer { repository, source, age: age.as_secs() }))
 }

@@ -34,8 +34,8 @@ pub(super) struct RatesAnswer {
     /// Seconds since the API gave or confirmed it.
     age: u64,
     /// When the API last changed the rates.
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    updated_at: Option<Timestamp>,
 }
 
 /// The exchange rates of a currency, now.
@@ -55,7 +55,8 @@ pub(super) async fn show(
     let Path(base) = base?;
     let base = valid(&base)?;
     let api = http.preset(&[ApiPreset::OpenErApi, ApiPreset::ExchangeRateApi], EXAMPLE)?;
-    Ok(Json(view(rates::latest(api, &base).await?)))
+    let answer = rates::latest(api, &base).await?;
+    Ok(Json(view(&base, answer)))
 }
 
 /// The currency that is meant.
@@ -63,9 +64,9 @@ pub(super) fn valid(base: &str) -> Result<Currency, HttpError> {
     Currency::try_new(&base.to_ascii_uppercase()).map_err(|error| HttpError::BadRequest(error.to_string()))
 }
 
-fn view(answer: Answer<Rates>) -> RatesAnswer {
-    let Answer { value: Rates { base, rates, updated_at }, source, age } = answer;
-    RatesAnswer { base, rates, source, age: age.as_secs(), updated_at }
+fn view(base: &Currency, answer: Answer<Rates>) -> RatesAnswer {
+    let Answer { value: Rates { rates, updated_at }, source, age } = answer;
+    RatesAnswer { base: base.to_string(), rates, source, age: age.as_secs(), updated_at }
 }
 
 #[cfg(test)]
@@ -76,13 +77,10 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_promised_names() {
-        let rates = Rates {
-            base: "EUR".to_owned(),
-            rates: [("USD".to_owned(), 1.25)].into(),
-            updated_at: Timestamp::UNIX_EPOCH,
-        };
+        let rates = Rates { rates: [("USD".to_owned(), 1.25)].into(), updated_at: Some(Timestamp::UNIX_EPOCH) };
         let answer = Answer { value: rates, source: Source::Cache, age: Duration::from_secs(3) };
-        let json = serde_json::to_value(view(answer)).expect("it is JSON");
+        let json =
+            serde_json::to_value(view(&Currency::try_new("EUR").expect("a currency"), answer)).expect("it is JSON");
         let expected = serde_json::json!({
             "base": "EUR", "rates": { "USD": 1.25 }, "source": "cache", "age": 3, "updated_at": "1970-01-01T00:00:00Z"
         });

@@ -102,8 +102,8 @@ fn upstream(error: &ApiError) -> Told {
         CallFailure::Status { status, retry_after, .. } => match (status.as_u16(), *retry_after) {
             (404, _) => now(StatusCode::NOT_FOUND, "not_found"),
             (429, after) => later(after.unwrap_or(RETRY_AFTER_USUAL)),
-            // GitHub's way to say that its limit is reached.
-            (403, Some(after)) => later(after),
+            // Whoever says when to come back will answer then. A 403 is GitHub's way to say that its limit is reached.
+            (403 | 500..=599, Some(after)) => later(after),
             (401 | 403 | 407, _) => now(StatusCode::BAD_GATEWAY, "upstream_refused"),
             (400 | 422, _) => now(StatusCode::BAD_REQUEST, "bad_request"),
             (_, _) => now(StatusCode::BAD_GATEWAY, "upstream_error"),
@@ -199,6 +199,7 @@ mod tests {
             check(refused, None, 502, "upstream_refused", None);
         }
         check(403, Some(60 * SECOND), 503, "upstream_unavailable", Some("60"));
+        check(503, Some(60 * SECOND), 503, "upstream_unavailable", Some("60"));
         for bad in [400, 422] {
             check(bad, None, 400, "bad_request", None);
         }

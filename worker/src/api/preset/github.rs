@@ -2,34 +2,41 @@
 
 use http::{HeaderName, header};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::api::{Answer, Api, ApiError, Call, CallFailure, Json, Read};
+use crate::api::{Answer, Api, ApiError, Call};
 
 /// <https://docs.github.com/en/rest/about-the-rest-api/api-versions>: answers keep this version's shape.
 const API_VERSION: &str = "2022-11-28";
 const API_VERSION_HEADER: HeaderName = HeaderName::from_static("x-github-api-version");
 
-/// A repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A repository. Read from GitHub's names, shown under ours.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct Repository {
     /// `owner/name`, as GitHub spells it.
+    #[schema(example = "octocat/Hello-World")]
     pub full_name: String,
     /// What its owner says of it.
     pub description: Option<String>,
     /// Users who starred it.
-    pub stars: u64,
+    #[serde(rename(deserialize = "stargazers_count"))]
+    pub stars: Option<u64>,
     /// Its forks.
-    pub forks: u64,
+    #[serde(rename(deserialize = "forks_count"))]
+    pub forks: Option<u64>,
     /// Open issues and pull requests.
-    pub open_issues: u64,
+    #[serde(rename(deserialize = "open_issues_count"))]
+    pub open_issues: Option<u64>,
     /// The language that most of it is written in.
     pub language: Option<String>,
     /// The branch that one sees first.
-    pub default_branch: String,
+    pub default_branch: Option<String>,
     /// Its page.
-    pub url: String,
+    #[serde(rename(deserialize = "html_url"))]
+    pub url: Option<String>,
     /// The last push to any branch.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub pushed_at: Option<Timestamp>,
 }
 
@@ -48,45 +55,7 @@ pub fn call(owner: &str, repo: &str) -> Call {
 /// # Errors
 /// [`ApiError`]; one that is not there, or that the key may not see, has the status 404.
 pub async fn repository(api: &Api, owner: &str, repo: &str) -> Result<Answer<Repository>, ApiError> {
-    api.call_for::<RawRepository>(call(owner, repo)).await
-}
-
-#[derive(Debug, Deserialize)]
-struct RawRepository {
-    full_name: String,
-    description: Option<String>,
-    stargazers_count: u64,
-    forks_count: u64,
-    open_issues_count: u64,
-    language: Option<String>,
-    default_branch: String,
-    html_url: String,
-    pushed_at: Option<Timestamp>,
-}
-
-impl Read for RawRepository {
-    type Answer = Repository;
-
-    fn read(body: &[u8]) -> Result<Repository, CallFailure> {
-        Json::<Self>::read(body)?.into_answer()
-    }
-}
-
-impl RawRepository {
-    #[expect(clippy::unnecessary_wraps, reason = "the shape that every preset has")]
-    fn into_answer(self) -> Result<Repository, CallFailure> {
-        Ok(Repository {
-            full_name: self.full_name,
-            description: self.description,
-            stars: self.stargazers_count,
-            forks: self.forks_count,
-            open_issues: self.open_issues_count,
-            language: self.language,
-            default_branch: self.default_branch,
-            url: self.html_url,
-            pushed_at: self.pushed_at,
-        })
-    }
+    api.call(call(owner, repo)).await
 }
 
 #[cfg(test)]
@@ -96,19 +65,19 @@ mod tests {
     #[test]
     fn the_documented_answer_is_read() {
         let raw = include_str!("../../../../fixtures/api/github/repository.json");
-        let raw: RawRepository = serde_json::from_str(raw).expect("it is read");
+        let repository: Repository = serde_json::from_str(raw).expect("it is read");
         let expected = Repository {
             full_name: "octocat/Hello-World".to_owned(),
             description: Some("This your first repo!".to_owned()),
-            stars: 80,
-            forks: 9,
-            open_issues: 3,
+            stars: Some(80),
+            forks: Some(9),
+            open_issues: Some(3),
             language: None,
-            default_branch: "master".to_owned(),
-            url: "https://github.com/octocat/Hello-World".to_owned(),
+            default_branch: Some("master".to_owned()),
+            url: Some("https://github.com/octocat/Hello-World".to_owned()),
             pushed_at: Some("2011-01-26T19:06:43Z".parse().expect("a time")),
         };
-        assert_eq!(raw.into_answer(), Ok(expected));
+        assert_eq!(repository, expected);
     }
 
     #[test]
@@ -118,7 +87,7 @@ mod tests {
             include_str!("../../../../fixtures/api/github/rate_limit_exceeded.json"),
         ] {
             assert!(serde_json::from_str::<serde_json::Value>(error).is_ok_and(|error| error.get("message").is_some()));
-            assert!(serde_json::from_str::<RawRepository>(error).is_err(), "{error}");
+            assert!(serde_json::from_str::<Repository>(error).is_err(), "{error}");
         }
     }
 
