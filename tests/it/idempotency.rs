@@ -158,7 +158,7 @@ async fn a_payment_during_an_outage_of_postgres_happens_once() -> Result<()> {
     servers.postgres.start().await?;
     stack.until_ready().await?;
     assert_eq!(pay_in_the_end(&stack, "during", &payment(10)).await?.0, StatusCode::CREATED);
-    assert_eq!(pay_in_the_end(&stack, "before", &payment(1)).await?.2, true);
+    assert!(pay_in_the_end(&stack, "before", &payment(1)).await?.2);
     assert_eq!(balance(&stack).await?, 11);
     stack.finish().await
 }

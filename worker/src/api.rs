@@ -225,12 +225,11 @@ impl Apis {
             .build()?;
         let seal = Seal::new(&config.seal_keys).map(Arc::new);
         let client = |api: &ApiConfig| {
-            let oauth = match &api.auth {
-                ApiAuth::OAuth(oauth) => {
-                    let oauth = OAuth::start(oauth, api.name.clone(), parts.ledger.clone(), seal.clone(), tasks);
-                    Some(oauth.map_err(|reason| anyhow::anyhow!("api.{}: {reason}", api.name))?)
-                }
-                _ => None,
+            let oauth = if let ApiAuth::OAuth(oauth) = &api.auth {
+                let oauth = OAuth::start(oauth, api.name.clone(), parts.ledger.clone(), seal.clone(), tasks);
+                Some(oauth.map_err(|reason| anyhow::anyhow!("api.{}: {reason}", api.name))?)
+            } else {
+                None
             };
             let credentials = Credentials::new(&api.auth, oauth).with_context(|| format!("api.{}", api.name))?;
             let kept = ResponseCache::new(api.name.clone(), &api.cache, parts.cache.clone());

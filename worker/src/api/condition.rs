@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ApiError, CallFailure};
+use super::ApiError;
 
 /// What the last calls came to.
 #[derive(Debug, Default)]
@@ -25,10 +25,8 @@ impl Condition {
         let mut trouble = self.lock();
         let serves_stale = trouble.as_ref().is_some_and(|trouble| trouble.serves_stale);
         // Without the words of the API's own: `/health` is open to whoever reaches it.
-        let what = match &error.failure {
-            CallFailure::Status { status, .. } => format!("it answered {status}"),
-            failure => failure.to_string(),
-        };
+        let what = error.status().map(|status| format!("it answered {status}"));
+        let what = what.unwrap_or_else(|| error.failure.to_string());
         *trouble = Some(Trouble { what, serves_stale });
     }
 

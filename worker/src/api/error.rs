@@ -74,10 +74,7 @@ impl ApiError {
     /// The status that the API answered with, if it did.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
-        match &self.failure {
-            CallFailure::Status { status, .. } => Some(*status),
-            _ => None,
-        }
+        if let CallFailure::Status { status, .. } = &self.failure { Some(*status) } else { None }
     }
 
     /// How long to wait before it is worth trying again, where that is known.

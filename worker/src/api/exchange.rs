@@ -148,9 +148,9 @@ impl Exchange<'_> {
         }
         let body = self.body(response).await?;
         // Some APIs say their errors under a success's status.
-        (self.accept)(&body).map_err(|failure| match &failure {
-            CallFailure::Status { status, .. } => Failed::at(Failure::Status(*status), failure),
-            _ => Failed::at(Failure::Malformed, failure),
+        (self.accept)(&body).map_err(|failure| {
+            let status = if let CallFailure::Status { status, .. } = &failure { Some(*status) } else { None };
+            Failed::at(status.map_or(Failure::Malformed, Failure::Status), failure)
         })?;
         Ok(Fetched::New {
             body,
