@@ -59,6 +59,13 @@ impl Outcome {
     }
 }
 
+/// So that a handler can be written with `?`: `self.effects(attempt).await.into()`.
+impl From<Result<Effects, Self>> for Outcome {
+    fn from(result: Result<Effects, Self>) -> Self {
+        result.map_or_else(|outcome| outcome, Self::Done)
+    }
+}
+
 /// What handlers can reach beside the event.
 #[derive(Debug, Clone)]
 pub(crate) struct World {

@@ -23,6 +23,7 @@ use super::exchange::{Exchange, Failed, Fetched};
 use super::flight::Flights;
 use super::limit::Limiter;
 use super::retry::{Again, verdict, wait};
+use super::trace::Span;
 use super::{Accept, ApiError, Call, Source};
 
 /// What a call came to: an answer, how old it is and where it comes from.
@@ -238,6 +239,9 @@ impl Client {
         trace: Option<&str>,
     ) -> Result<Fetched, ApiError> {
         let started = Instant::now();
+        // All attempts of a call are in one trace, also of one that begins here.
+        let root = trace.is_none().then(|| Span::child_of(None).header());
+        let trace = trace.or(root.as_deref());
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).deposit();
         let mut made = 0;
         loop {

@@ -190,3 +190,13 @@ async fn every_attempt_is_in_the_trace_of_its_event() {
     assert!(traces.iter().all(|trace| trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-")), "{traces:?}");
     assert_ne!(traces[0], traces[1], "each attempt is a span of its own");
 }
+
+#[tokio::test]
+async fn a_call_of_nobody_begins_one_trace_for_all_its_attempts() {
+    let world = World::start("", Script::of([(500, Value::Null), contact(1)])).await;
+    world.get().await.expect("the second works");
+    let asked = lock(&world.script.asked);
+    let traces: std::collections::BTreeSet<&str> =
+        asked.iter().filter_map(|(_, headers)| headers["traceparent"].to_str().ok()?.split('-').nth(1)).collect();
+    assert_eq!((asked.len(), traces.len()), (2, 1));
+}

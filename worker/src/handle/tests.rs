@@ -139,3 +139,9 @@ async fn orders_take_new_orders_only() {
     let retried = outcome(orders::Orders::new(), &event("order.created", created)).await;
     assert!(matches!(&retried, Outcome::Retry { reason, .. } if reason.contains("[api.crm]")), "{retried:?}");
 }
+
+#[test]
+fn a_handler_may_be_written_with_a_question_mark() {
+    assert_eq!(Outcome::from(Ok(Effects::none())), Outcome::Done(Effects::none()));
+    assert_eq!(Outcome::from(Err(Outcome::retry("later"))), Outcome::retry("later"));
+}
