@@ -94,7 +94,10 @@ pub fn is_local_program(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    // A browser says with every request who asked for it: <https://www.w3.org/TR/fetch-metadata/>.
+    let site = headers.get("sec-fetch-site").map_or("none", |site| site.to_str().unwrap_or_default());
+    let own = matches!(site, "none" | "same-origin");
+    let local = own && (host == "localhost" || address.is_ok_and(|address| address.is_loopback()));
     if local && !headers.contains_key(header::ORIGIN) { Ok(()) } else { Err(Refusal::ForeignOrigin) }
 }
 
@@ -124,5 +127,8 @@ mod tests {
         }
         assert!(bearer.check(&headers(&[("host", "evil.example:3001")])).is_err());
         assert!(bearer.check(&headers(&[("host", "localhost:3001"), ("origin", "https://evil.example")])).is_err());
+        let from = |site| bearer.check(&headers(&[("host", "localhost:3001"), ("sec-fetch-site", site)]));
+        assert_eq!((from("none"), from("same-origin")), (Ok(()), Ok(())));
+        assert!(from("cross-site").is_err() && from("same-site").is_err(), "a page's image or link sends no origin");
     }
 }

@@ -11,6 +11,7 @@ mod conformance;
 mod crashes;
 mod handlers;
 mod idempotency;
+mod logins;
 mod oauth;
 mod operator;
 mod orders;

@@ -41,6 +41,8 @@ pub enum Fault {
     Redirect(Url),
     /// Answers as it should, after so long.
     Slow(Duration),
+    /// Answers `invalid_request`, and tells every value that it was sent.
+    Tells,
 }
 
 /// A running authorization server.
@@ -56,6 +58,8 @@ struct Shared {
     book: Mutex<Book>,
     fault: Mutex<Option<Fault>>,
     counts: Mutex<BTreeMap<String, usize>>,
+    refusals: Mutex<Vec<String>>,
+    issued: Mutex<Vec<String>>,
 }
 
 impl AuthorizationServer {
@@ -75,8 +79,14 @@ impl AuthorizationServer {
             scopes: vec!["read".to_owned(), "write".to_owned()],
         });
         let issuer = format!("http://{address}");
-        let shared = Shared { issuer, book: Mutex::new(book), fault: Mutex::default(), counts: Mutex::default() };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            issuer,
+            book: Mutex::new(book),
+            fault: Mutex::default(),
+            counts: Mutex::default(),
+            refusals: Mutex::default(),
+            issued: Mutex::default(),
+        });
         let router = Router::new()
             .route("/authorize", get(authorize))
             .route("/token", post(token))
@@ -140,6 +150,18 @@ impl AuthorizationServer {
         self.shared.counts.lock().expect("no panic").get(grant_type).copied().unwrap_or(0)
     }
 
+    /// Every request to the token endpoint so far that was refused as RFC 6749 section 5.2 says: its code and its cause.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<String> {
+        self.shared.refusals.lock().expect("no panic").clone()
+    }
+
+    /// Every code and token that was ever issued.
+    #[must_use]
+    pub fn issued(&self) -> Vec<String> {
+        self.shared.issued.lock().expect("no panic").clone()
+    }
+
     /// Says whether the resource takes this access token now.
     #[must_use]
     pub fn accepts(&self, token: &str) -> bool {
@@ -169,6 +191,10 @@ impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no panic")
     }
+
+    fn note_issued(&self, texts: impl IntoIterator<Item = String>) {
+        self.issued.lock().expect("no panic").extend(texts);
+    }
 }
 
 /// The parameters of a request. `None` if one comes twice: RFC 6749 section 3.1.
@@ -189,6 +215,7 @@ async fn authorize(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery)
     // RFC 6749 section 4.1.2.1: nobody is sent to a place that is not the client's.
     let Some(mut to) = shared.book().redirect_of(&asked) else { return bad("unknown client or redirect_uri") };
     let outcome = shared.book().authorize(&asked, Instant::now());
+    shared.note_issued(outcome.iter().cloned());
     {
         let mut query = to.query_pairs_mut();
         match outcome {
@@ -216,13 +243,27 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
             return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to.as_str())]).into_response();
         }
         Some(Fault::Slow(wait)) => tokio::time::sleep(wait).await,
+        Some(Fault::Tells) => {
+            let told = asked.unwrap_or_default().into_values().collect::<Vec<_>>().join(" ");
+            return answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request", "error_description": told }));
+        }
         None => {}
     }
     let form = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let Some(asked) = asked.filter(|_| form) else { return refuse(Refusal::of("invalid_request")) };
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let issued = shared.book().token(authorization, &asked, Instant::now());
-    issued.map_or_else(refuse, |body| answer(StatusCode::OK, &body))
+    match issued {
+        Ok(body) => {
+            let tokens = ["access_token", "refresh_token"].map(|name| body[name].as_str().map(str::to_owned));
+            shared.note_issued(tokens.into_iter().flatten());
+            answer(StatusCode::OK, &body)
+        }
+        Err(refusal) => {
+            shared.refusals.lock().expect("no panic").push(format!("{}: {}", refusal.code, refusal.why));
+            refuse(refusal)
+        }
+    }
 }
 
 /// RFC 6749 section 5.2.

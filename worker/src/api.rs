@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 use tidegate_shared::cache::CacheUnavailable;
 use tidegate_shared::config::{ApiAuth, ApiConfig, ApiPreset, Config};
 use tidegate_shared::event::ApiName;
@@ -31,6 +32,7 @@ mod guard;
 mod limit;
 pub(crate) mod oauth;
 pub mod preset;
+mod redact;
 pub(crate) mod retry;
 mod trace;
 
@@ -38,7 +40,7 @@ pub use call::Call;
 pub use error::{ApiError, CallFailure};
 pub use guard::{GuardError, PublicClient, is_public};
 
-pub(crate) use exchange::excerpt;
+pub(crate) use exchange::{cut, excerpt};
 
 use crate::Parts;
 use auth::Credentials;
@@ -191,6 +193,16 @@ pub(crate) trait Read {
     fn read(body: &[u8]) -> Result<Self::Answer, CallFailure>;
 }
 
+/// Where and as whom an API is asked: answers that were given elsewhere, or to another key, are not taken for its own.
+fn scope(api: &ApiConfig) -> String {
+    let key = match &api.auth {
+        ApiAuth::Bearer(key) | ApiAuth::Basic(key) | ApiAuth::Header(_, key) | ApiAuth::Query(_, key) => key.expose(),
+        ApiAuth::None => "",
+        ApiAuth::OAuth(oauth) => &oauth.client_id,
+    };
+    format!("{} {} ", api.base_url, hex::encode(Sha256::digest(key)))
+}
+
 /// Says whether a body is what the caller can use.
 type Accept = fn(&[u8]) -> Result<(), CallFailure>;
 
@@ -232,7 +244,7 @@ impl Apis {
                 None
             };
             let credentials = Credentials::new(&api.auth, oauth).with_context(|| format!("api.{}", api.name))?;
-            let kept = ResponseCache::new(api.name.clone(), &api.cache, parts.cache.clone());
+            let kept = ResponseCache::new(api.name.clone(), &api.cache, scope(api), parts.cache.clone());
             let client = Client::new(api.clone(), http.clone(), credentials, kept, tasks);
             Ok((api.name.clone(), Api { client: Arc::new(client), trace: None }))
         };

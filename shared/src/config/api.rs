@@ -44,8 +44,8 @@ pub struct ApiConfig {
 pub struct ApiCacheConfig {
     /// How long an answer is fresh; `None` keeps none.
     pub ttl: Option<Duration>,
-    /// Other times for some paths; the first pattern that meets the path counts.
-    pub paths: Vec<(PathPattern, Duration)>,
+    /// Other times for some paths, or none; the longest pattern that meets the path counts, and stands first.
+    pub paths: Vec<(PathPattern, Option<Duration>)>,
     /// For so long after it was fresh an answer is given at once, while a new one is fetched.
     pub stale_while_revalidate: Duration,
     /// For so long after it was fresh an answer is given where no new one can be had.
@@ -58,7 +58,7 @@ impl ApiCacheConfig {
     /// How long an answer of this path is fresh; `None` if it is not kept.
     #[must_use]
     pub fn ttl_of(&self, path: &str) -> Option<Duration> {
-        self.paths.iter().find(|(pattern, _)| pattern.matches(path)).map(|(_, ttl)| *ttl).or(self.ttl)
+        self.paths.iter().find(|(pattern, _)| pattern.matches(path)).map_or(self.ttl, |(_, ttl)| *ttl)
     }
 }
 
@@ -363,14 +363,16 @@ fn read_oauth(section: &Section<'_>, name: &ApiName) -> Option<OAuthConfig> {
 
 fn read_cache(section: &Section<'_>, preset: Option<ApiPreset>) -> ApiCacheConfig {
     let usual = OrOff(preset.map(ApiPreset::ttl));
-    let paths = section.pairs::<Duration>("cache_paths").into_iter().filter_map(|(pattern, ttl)| {
+    let paths = section.pairs::<OrOff>("cache_paths").into_iter().filter_map(|(pattern, OrOff(ttl))| {
         let pattern = PathPattern::from_text(&pattern).map_err(|_| {
             section.mistake("cache_paths", format!("expected a path such as \"/v6/*\", found {pattern:?}"))
         });
         Some((pattern.ok()?, ttl))
     });
+    let mut paths: Vec<_> = paths.collect();
+    paths.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
     ApiCacheConfig {
-        paths: paths.collect(),
+        paths,
         ttl: section.or("cache", usual).0,
         stale_while_revalidate: section.or("stale_while_revalidate", OrOff(None)).0.unwrap_or_default(),
         stale_if_error: section.or("stale_if_error", OrOff(Some(24 * HOUR))).0.unwrap_or_default(),

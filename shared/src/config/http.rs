@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use url::{Host, Url};
 
 use super::read::loopback;
 use super::reader::{Section, Setting};
@@ -100,16 +101,46 @@ pub(super) fn read_http(section: Section<'_>) -> Option<HttpConfig> {
     is_present.then_some(config)
 }
 
-pub(super) fn read_seal_keys(section: Section<'_>, apis: Option<&BTreeMap<ApiName, ApiConfig>>) -> Vec<SealKey> {
+pub(super) fn read_seal_keys(
+    section: Section<'_>,
+    apis: Option<&BTreeMap<ApiName, ApiConfig>>,
+    http: Option<&HttpConfig>,
+) -> Vec<SealKey> {
     let keys: Option<Vec<SealKey>> = section.list("keys");
-    let is_granted = |api: &&ApiConfig| matches!(&api.auth, ApiAuth::OAuth(oauth) if matches!(oauth.grant, OAuthGrant::AuthorizationCode { .. }));
-    if let (None, Some(api)) = (&keys, apis.and_then(|apis| apis.values().find(is_granted))) {
-        let name = &api.name;
-        section.mistake(
-            "keys",
-            format!("missing; api.{name} keeps what users grant, sealed: expected {}", SealKey::EXPECTED),
-        );
+    let is_empty = keys.as_ref().is_some_and(Vec::is_empty);
+    for (api, redirect_url) in apis.into_iter().flat_map(BTreeMap::values).filter_map(granted) {
+        if keys.is_none() {
+            let expected = SealKey::EXPECTED;
+            section.mistake("keys", format!("missing; api.{api} keeps what users grant, sealed: expected {expected}"));
+        }
+        if let Some(message) = unreachable_login(redirect_url, http) {
+            section.mistake("keys", format!("api.{api}.oauth: {message}"));
+        }
+    }
+    if is_empty {
+        section.mistake("keys", format!("empty; expected at least one: {}", SealKey::EXPECTED));
     }
     section.finish();
     keys.unwrap_or_default()
+}
+
+/// An API that users grant access to, with where their browsers come back.
+fn granted(api: &ApiConfig) -> Option<(&ApiName, &Url)> {
+    let ApiAuth::OAuth(oauth) = &api.auth else { return None };
+    let OAuthGrant::AuthorizationCode { redirect_url, .. } = &oauth.grant else { return None };
+    Some((&api.name, redirect_url))
+}
+
+/// Why nobody could log in. A login begins and ends at one host, as its cookie is the browser's for that host.
+fn unreachable_login(redirect_url: &Url, http: Option<&HttpConfig>) -> Option<String> {
+    let Some(http) = http else { return Some("a user logs in at the worker's API: add [http]".to_owned()) };
+    let is_local = match redirect_url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let origin = redirect_url.origin().ascii_serialization();
+    let needs_callers = !is_local && http.callers.is_empty();
+    needs_callers.then(|| format!("a login begins at {origin} too, where only callers may: add http.callers"))
 }

@@ -37,7 +37,7 @@ pub(super) fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -
     let admin = read_admin(root.section("admin"), &ingest);
     let http = http::read_http(root.section("http"));
     let apis = read_apis(&root);
-    let seal_keys = http::read_seal_keys(root.section("oauth"), apis.as_ref());
+    let seal_keys = http::read_seal_keys(root.section("oauth"), apis.as_ref(), http.as_ref());
     let backend = read_backend(root.section("backend"), &ingest, &claims);
     let sources = read_sources(&root);
     let handlers = read_handlers(&root, &worker, sources.as_ref(), apis.as_ref());

@@ -145,6 +145,11 @@ setting!(PathPattern, "a path such as \"/v6/*\"", |text| {
 });
 
 impl PathPattern {
+    /// Its length: the longer, the fewer paths are meant.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Says whether `path` is meant.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {

@@ -191,4 +191,9 @@ fn what_is_needed_elsewhere_is_asked_for() {
                    token_url = \"https://l.example/t\"\nauthorize_url = \"https://l.example/a\"\nclient_id = \"me\"\n\
                    redirect_url = \"https://me.example/oauth/crm/callback\"";
     check(granted, "oauth.keys: missing");
+    check(granted, "a user logs in at the worker's API: add [http]");
+    check(&format!("[http]\n{granted}"), "a login begins at https://me.example too, where only callers may");
+    let here = granted.replace("https://me.example", "http://localhost:3002");
+    check(&format!("[http]\n[oauth]\nkeys = []\n{here}"), "oauth.keys: empty");
+    assert!(parse(&format!("[http]\n[oauth]\nkeys = \"{}\"\n{here}", "0f".repeat(32))).is_ok());
 }

@@ -96,7 +96,7 @@ fn narrowing(status: Status) -> Option<&'static str> {
             Some("e.event_key IN (SELECT event_key FROM dead_letters WHERE status IN ('dead', 'discarded'))")
         }
         Status::Retrying => Some("e.event_key IN (SELECT event_key FROM attempts)"),
-        Status::Compensated => Some("e.event_key IN (SELECT event_key FROM inbox WHERE outcome IS NOT NULL)"),
+        Status::Compensated => Some("e.event_key IN (SELECT event_key FROM steps WHERE outcome = 'rejected')"),
         Status::Accepted | Status::Applied => None,
     }
 }

@@ -38,6 +38,7 @@ pub(crate) struct Generation(u64);
 #[derive(Debug)]
 pub(crate) struct ResponseCache {
     api: ApiName,
+    scope: String,
     memory: Memory<CacheKey, Arc<Held>>,
     shared: Cache,
     /// `None` where nobody else can invalidate.
@@ -56,19 +57,25 @@ struct Held {
 
 impl ResponseCache {
     /// Keeps answers of `api` as `config` says, behind its own memory in `shared`.
-    pub(crate) fn new(api: ApiName, config: &ApiCacheConfig, shared: Cache) -> Self {
+    /// `scope` tells apart what was asked elsewhere, or as somebody else, under the same name.
+    pub(crate) fn new(api: ApiName, config: &ApiCacheConfig, scope: String, shared: Cache) -> Self {
         let memory = Memory::builder()
             .max_capacity(u64::try_from(config.bytes_max).unwrap_or(u64::MAX))
             .weigher(|_, held: &Arc<Held>| u32::try_from(ENTRY_BYTES + held.entry.bytes()).unwrap_or(u32::MAX))
             .build();
         Self {
             api,
+            scope,
             memory,
             trusted_for: shared.is_shared().then_some(TRUSTED_FOR),
             shared,
             stale_max: config.stale_while_revalidate.max(config.stale_if_error),
             generation: AtomicU64::new(0),
         }
+    }
+
+    fn key(&self, path: &str) -> CacheKey {
+        CacheKey::of(&self.api, &format!("{}{path}", self.scope))
     }
 
     /// What is kept for the path with its query, however old.
@@ -80,7 +87,7 @@ impl ResponseCache {
     }
 
     async fn lookup_at(&self, path: &str, now: Instant) -> Option<Entry> {
-        let key = CacheKey::of(&self.api, path);
+        let key = self.key(path);
         let held = self.memory.get(&key);
         if let Some(held) = &held
             && self.is_trusted(held, now)
@@ -118,7 +125,7 @@ impl ResponseCache {
     }
 
     async fn write(&self, path: &str, entry: &Entry, generation: Generation) {
-        let key = CacheKey::of(&self.api, path);
+        let key = self.key(path);
         let held = self.memory.get(&key);
         self.shared.put(&key, entry.encode(), entry.ttl.saturating_add(self.stale_max)).await;
         self.replace(key, held.as_ref(), Some(self.hold(entry, Instant::now())), generation);
@@ -136,7 +143,7 @@ impl ResponseCache {
     /// # Cancel safety
     /// Dropped half-way, it has emptied this memory, and nobody knows of more.
     pub(crate) async fn invalidate(&self, path: &str) -> Result<(), CacheUnavailable> {
-        let key = CacheKey::of(&self.api, path);
+        let key = self.key(path);
         // Before anything is removed: what others write from here on, they take back themselves.
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.memory.invalidate(&key);

@@ -20,6 +20,8 @@ pub struct Call {
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
     pub(super) stale: Stale,
+    /// Whether its answer may be kept, and taken from what is kept: its path says all of it.
+    pub(super) may_be_kept: bool,
     /// What cannot be sent, told when the call is made.
     flaw: Option<String>,
 }
@@ -63,7 +65,16 @@ impl Call {
         let flaw = (!path.starts_with('/')).then(|| format!("the path {path:?} does not begin with a slash"));
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let (path, query) = (path.trim_end_matches('/').to_owned(), query.to_owned());
-        Self { method, path, query, headers: HeaderMap::new(), body: None, stale: Stale::AsConfigured, flaw }
+        Self {
+            method,
+            path,
+            query,
+            headers: HeaderMap::new(),
+            body: None,
+            stale: Stale::AsConfigured,
+            may_be_kept: true,
+            flaw,
+        }
     }
 
     /// Adds a segment to the path. It may hold anything: it stays one segment.
@@ -86,13 +97,26 @@ impl Call {
         self
     }
 
-    /// Adds a header.
+    /// Adds a header. Answers are kept by their path, so that one to a call with a header of its own is not.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+    pub fn header(self, name: HeaderName, value: &str) -> Self {
+        self.fixed_header(name, value).uncached()
+    }
+
+    /// Adds a header that every call to its path has.
+    #[must_use]
+    pub(super) fn fixed_header(mut self, name: HeaderName, value: &str) -> Self {
         match HeaderValue::from_str(value) {
             Ok(value) => drop(self.headers.insert(name, value)),
             Err(_) => self.flaw = Some(format!("the header {name} cannot be {value:?}")),
         }
+        self
+    }
+
+    /// Asks the API itself, whatever is kept, and keeps nothing of its answer.
+    #[must_use]
+    pub fn uncached(mut self) -> Self {
+        self.may_be_kept = false;
         self
     }
 
@@ -104,7 +128,7 @@ impl Call {
             Err(error) => self.flaw = Some(format!("the body cannot be JSON: {error}")),
         }
         self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self
+        self.uncached()
     }
 
     /// Makes it safe to send more than once: the API does it only once for one key. See
@@ -115,7 +139,7 @@ impl Call {
     }
 
     /// Takes an answer that was fresh up to so long ago if no new one can be had, whatever `stale_if_error` says. Zero
-    /// takes none.
+    /// takes none. Answers are kept for as long as the configuration says: `stale_if_error` is the longest there is.
     #[must_use]
     pub fn stale_up_to(mut self, age: Duration) -> Self {
         self.stale = Stale::UpTo(age);
@@ -128,10 +152,15 @@ impl Call {
         self.method.is_idempotent() || self.headers.contains_key(super::IDEMPOTENCY_KEY)
     }
 
+    /// The path without its query, which may hold what people are called.
+    pub(super) fn path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { &self.path }
+    }
+
     /// Path and query, as they are sent and as answers are kept by.
     #[must_use]
     pub fn path_and_query(&self) -> String {
-        let path = if self.path.is_empty() { "/" } else { &self.path };
+        let path = self.path();
         if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) }
     }
 

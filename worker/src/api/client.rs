@@ -135,7 +135,7 @@ impl Client {
     fn ttl_of(&self, call: &Call) -> Option<Duration> {
         let path = call.path_and_query();
         let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
-        self.config.cache.ttl_of(path).filter(|_| call.method == http::Method::GET)
+        self.config.cache.ttl_of(path).filter(|_| call.may_be_kept && call.method == http::Method::GET)
     }
 
     async fn kept_or_fetched(
@@ -258,11 +258,7 @@ impl Client {
             };
             let Some(wait) = self.wait_before_next(call, &failed, made, started.elapsed()) else {
                 let error = self.error(failed.failure);
-                if error.stale_may_serve() {
-                    self.condition.is_in_trouble(&error);
-                } else {
-                    self.condition.is_well();
-                }
+                self.condition.learns_of(&error);
                 return Err(error);
             };
             metrics::counter!("tidegate_api_retries_total", "api" => self.name().to_string()).increment(1);
@@ -291,12 +287,15 @@ impl Client {
     }
 
     fn wait_before_next(&self, call: &Call, failed: &Failed, made: u32, spent: Duration) -> Option<Duration> {
+        // With less time than this an attempt would only count as one more failure.
+        let useful = self.config.timeout / 10;
         let may = match verdict(failed.kind?).again {
             Again::Always => true,
             Again::IfIdempotent => call.is_idempotent(),
             Again::Never => false,
         };
-        let wait = wait(&self.config.retry, made, failed.retry_after, spent, random()).filter(|_| may)?;
+        let wait = wait(&self.config.retry, made, failed.retry_after, spent.saturating_add(useful), random())
+            .filter(|_| may)?;
         if self.budget.lock().unwrap_or_else(PoisonError::into_inner).try_withdraw() {
             return Some(wait);
         }
@@ -317,8 +316,22 @@ impl Client {
         match state {
             State::Closed => tracing::info!(%api, "api answers again; its breaker is closed"),
             State::HalfOpen => tracing::info!(%api, "api is probed"),
-            State::Open { left } => tracing::warn!(%api, for_ = ?left, "api fails too often; its breaker is open"),
+            State::Open { left } => {
+                tracing::warn!(%api, for_ = ?left, "api fails too often; its breaker is open");
+                self.show_when_it_may_be_probed(left);
+            }
         }
+    }
+
+    /// Without a call nobody would notice, and the gauge would say "open" for ever.
+    fn show_when_it_may_be_probed(&self, left: Duration) {
+        let (breaker, api, shutdown) = (self.breaker.clone(), self.name().to_string(), self.tasks.shutdown().clone());
+        drop(self.tasks.spawn_job(async move {
+            let is_over = shutdown.run_until_cancelled(tokio::time::sleep(left)).await.is_some();
+            if is_over && breaker.state(Instant::now()) == State::HalfOpen {
+                metrics::gauge!("tidegate_api_breaker_state", "api" => api).set(1.0);
+            }
+        }));
     }
 
     fn count(&self, outcome: &'static str) {

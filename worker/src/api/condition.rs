@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::ApiError;
+use super::error::{ApiError, CallFailure, may_work_later};
 
 /// What the last calls came to.
 #[derive(Debug, Default)]
@@ -20,13 +20,25 @@ impl Condition {
         *self.lock() = None;
     }
 
-    /// A call failed for a reason that is not the call's own.
-    pub(super) fn is_in_trouble(&self, error: &ApiError) {
+    /// A call failed.
+    pub(super) fn learns_of(&self, error: &ApiError) {
+        // Without the words of the API's own: `/health` is open to whoever reaches it.
+        let what = match &error.failure {
+            // Why it is not asked is known already.
+            CallFailure::BreakerOpen { .. } | CallFailure::Limited { .. } => return,
+            CallFailure::BadCall(_) | CallFailure::Stopping => return,
+            CallFailure::Status { status, .. } if may_work_later(*status) => format!("it answered {status}"),
+            // It works: what was asked for is not there, or wrong.
+            CallFailure::Status { .. } => return self.is_well(),
+            CallFailure::Unreachable(_) => "it cannot be reached".to_owned(),
+            CallFailure::Timeout(limit) => format!("no answer within {limit:?}"),
+            CallFailure::Broken(_) => "the connection broke".to_owned(),
+            CallFailure::Malformed(_) => "its answer cannot be read".to_owned(),
+            CallFailure::TooLarge(limit) => format!("its answer is longer than {limit} bytes"),
+            CallFailure::NoToken(_) | CallFailure::NoGrant(_) => "there is no access token".to_owned(),
+        };
         let mut trouble = self.lock();
         let serves_stale = trouble.as_ref().is_some_and(|trouble| trouble.serves_stale);
-        // Without the words of the API's own: `/health` is open to whoever reaches it.
-        let what = error.status().map(|status| format!("it answered {status}"));
-        let what = what.unwrap_or_else(|| error.failure.to_string());
         *trouble = Some(Trouble { what, serves_stale });
     }
 

@@ -62,6 +62,9 @@ pub enum CallFailure {
     /// There is no access token.
     #[error("no access token: {0}")]
     NoToken(String),
+    /// No user grants access, or not any more.
+    #[error("no access: {0}")]
+    NoGrant(String),
     /// The call itself cannot be sent.
     #[error("the call cannot be made: {0}")]
     BadCall(String),
@@ -89,6 +92,7 @@ impl ApiError {
             | CallFailure::Malformed(_)
             | CallFailure::TooLarge(_)
             | CallFailure::NoToken(_)
+            | CallFailure::NoGrant(_)
             | CallFailure::BadCall(_)
             | CallFailure::Stopping => None,
         }
@@ -100,7 +104,7 @@ impl ApiError {
     pub(super) fn stale_may_serve(&self) -> bool {
         match &self.failure {
             CallFailure::Status { status, .. } => verdict(Failure::Status(*status)).stale_may_serve,
-            CallFailure::BadCall(_) => false,
+            CallFailure::BadCall(_) | CallFailure::NoGrant(_) => false,
             CallFailure::Unreachable(_)
             | CallFailure::Timeout(_)
             | CallFailure::Broken(_)
@@ -114,19 +118,22 @@ impl ApiError {
     }
 
     /// Says whether the same call may work later. Only what the API itself refuses for good is final: an expired key or
-    /// a missing grant is the operator's to mend, not the event's fault.
+    /// a missing grant is the operator's to mend, not the event's fault; and after a redirect or an answer that is too long
+    /// the API may have acted, which is nothing to turn back from.
     #[must_use]
     pub fn may_work_later(&self) -> bool {
         match &self.failure {
             CallFailure::Status { status, .. } => may_work_later(*status),
-            CallFailure::BadCall(_) | CallFailure::TooLarge(_) => false,
+            CallFailure::BadCall(_) => false,
             CallFailure::Unreachable(_)
             | CallFailure::Timeout(_)
             | CallFailure::Broken(_)
             | CallFailure::Malformed(_)
+            | CallFailure::TooLarge(_)
             | CallFailure::BreakerOpen { .. }
             | CallFailure::Limited { .. }
             | CallFailure::NoToken(_)
+            | CallFailure::NoGrant(_)
             | CallFailure::Stopping => true,
         }
     }
@@ -134,7 +141,7 @@ impl ApiError {
 
 /// Says whether a call that was answered so may work later.
 #[must_use]
-fn may_work_later(status: StatusCode) -> bool {
+pub(super) fn may_work_later(status: StatusCode) -> bool {
     match status {
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
@@ -143,7 +150,7 @@ fn may_work_later(status: StatusCode) -> bool {
         | StatusCode::CONFLICT
         | StatusCode::TOO_EARLY
         | StatusCode::TOO_MANY_REQUESTS => true,
-        status => !status.is_client_error() && !status.is_redirection(),
+        status => !status.is_client_error(),
     }
 }
 
@@ -173,10 +180,10 @@ mod tests {
             retry_after: None,
             excerpt: String::new(),
         };
-        for later in [401, 403, 407, 408, 409, 425, 429, 500, 502, 503, 504] {
+        for later in [301, 303, 401, 403, 407, 408, 409, 425, 429, 500, 502, 503, 504] {
             check(status(later), true);
         }
-        for never in [301, 302, 400, 402, 404, 405, 410, 422] {
+        for never in [400, 402, 404, 405, 410, 422] {
             check(status(never), false);
         }
         let second = Duration::from_secs(1);
@@ -186,7 +193,8 @@ mod tests {
         check(CallFailure::BreakerOpen { retry_after: second }, true);
         check(CallFailure::NoToken(String::new()), true);
         check(CallFailure::BadCall(String::new()), false);
-        check(CallFailure::TooLarge(1), false);
+        check(CallFailure::TooLarge(1), true);
+        check(CallFailure::NoGrant(String::new()), true);
     }
 
     #[test]

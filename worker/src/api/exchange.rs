@@ -12,12 +12,15 @@ use tracing::Instrument as _;
 use super::cache::entry::Entry;
 use super::client::Client;
 use super::error::CallFailure;
+use super::oauth::TokenError;
 use super::retry::{Failure, retry_after};
 use super::trace::{Span, TRACEPARENT};
 use super::{Accept, Call};
 
 /// Bytes of a refusal that are kept for the operator.
 const EXCERPT_MAX: usize = 200;
+/// Bytes of it that are looked at: a key must not be cut in two before it is found.
+const READ_MAX: usize = 4_096;
 
 /// How long to wait where an API that has enough does not say.
 const QUIET: Duration = Duration::from_secs(1);
@@ -80,15 +83,17 @@ impl Exchange<'_> {
     /// With the failure comes the token that was not taken.
     async fn attempt_once(&self, number: u32) -> Result<Fetched, (Failed, Option<super::oauth::AccessToken>)> {
         let mut request = self.request().map_err(|failed| (failed, None))?;
-        let token = self.client.credentials.put_on(&mut request).await;
-        let token = token.map_err(|error| (Failed::unsent(CallFailure::NoToken(error.to_string())), None))?;
+        let asked = tokio::time::timeout(self.timeout, self.client.credentials.put_on(&mut request)).await;
+        let asked =
+            asked.unwrap_or_else(|_| Err(TokenError::Unavailable(format!("no token within {:?}", self.timeout))));
+        let token = asked.map_err(|error| (Failed::unsent(no_token(&error)), None))?;
         let span = Span::child_of(self.trace);
         if let Ok(value) = HeaderValue::from_str(&span.header()) {
             request.headers_mut().insert(TRACEPARENT, value);
         }
         let api = self.client.name().as_str();
         let span = tracing::info_span!(
-            "api_call", api, method = %self.call.method, path = self.call.path_and_query(), attempt = number,
+            "api_call", api, method = %self.call.method, path = self.call.path(), attempt = number,
             trace_id = span.trace_id, span_id = span.span_id, outcome = tracing::field::Empty
         );
         let started = Instant::now();
@@ -99,7 +104,13 @@ impl Exchange<'_> {
         metrics::counter!("tidegate_api_requests_total", "api" => api.to_owned(), "class" => class).increment(1);
         metrics::histogram!("tidegate_api_request_seconds", "api" => api.to_owned())
             .record(started.elapsed().as_secs_f64());
-        outcome.map_err(|failed| {
+        if let (Ok(_), Some(token)) = (&outcome, &token) {
+            self.client.credentials.worked(token);
+        }
+        outcome.map_err(|mut failed| {
+            if let CallFailure::Status { excerpt, .. } = &mut failed.failure {
+                *excerpt = cut(self.client.credentials.hide(excerpt, token.as_ref()));
+            }
             let is_refused = matches!(failed.kind, Some(Failure::Status(StatusCode::UNAUTHORIZED)));
             (failed, token.filter(|_| is_refused))
         })
@@ -218,15 +229,34 @@ fn class(outcome: &Result<Fetched, Failed>) -> &'static str {
     }
 }
 
+fn no_token(error: &TokenError) -> CallFailure {
+    match error {
+        TokenError::NotGranted(_) | TokenError::Revoked(_) => CallFailure::NoGrant(error.to_string()),
+        TokenError::Refused { .. } | TokenError::Unavailable(_) | TokenError::Ledger(_) => {
+            CallFailure::NoToken(error.to_string())
+        }
+    }
+}
+
+/// As much of it as an operator needs.
+pub(crate) fn cut(mut text: String) -> String {
+    let mut end = text.len().min(EXCERPT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
 /// The beginning of a refusal's body, in one line.
 pub(crate) async fn excerpt(mut response: Response) -> String {
     let mut text = Vec::new();
-    while text.len() < EXCERPT_MAX
+    while text.len() < READ_MAX
         && let Ok(Some(chunk)) = response.chunk().await
     {
         text.extend_from_slice(&chunk);
     }
-    text.truncate(EXCERPT_MAX);
+    text.truncate(READ_MAX);
     let text = String::from_utf8_lossy(&text);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

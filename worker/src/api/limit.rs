@@ -16,6 +16,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// What a caller is told when all places stayed taken: when one becomes free is not known.
 const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Below this a turn came at once: the clock always moves a little.
+const WAIT_WORTH_COUNTING: Duration = Duration::from_millis(1);
+
 /// The turn would come too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls: no turn within the wait")]
@@ -66,7 +69,7 @@ impl Limiter {
         let turn = self.wait_for_turn(started).await;
         if turn.is_err() {
             metrics::counter!("tidegate_api_rate_limit_refused_total", "api" => self.api.clone()).increment(1);
-        } else if now() > started {
+        } else if now().saturating_duration_since(started) >= WAIT_WORTH_COUNTING {
             metrics::counter!("tidegate_api_rate_limit_waits_total", "api" => self.api.clone()).increment(1);
         }
         turn

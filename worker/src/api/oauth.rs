@@ -29,7 +29,7 @@ pub(crate) mod tests;
 pub(crate) use consent::{Begun, CONSENT_TIME, Callback, ConsentError};
 pub(crate) use seal::Seal;
 
-use consent::Consent;
+use consent::{Consent, Consented};
 use endpoint::Endpoint;
 use grant::Grants;
 use renewal::{Held, Renewal, Step, TakeOff};
@@ -172,6 +172,11 @@ impl OAuth {
         landing.unwrap_or_else(|| Err(TokenError::Unavailable("the renewal was broken off".to_owned())))
     }
 
+    /// The API took `token`: it was no fault of the server's if it refuses it later.
+    pub(crate) fn worked(&self, token: &AccessToken) {
+        self.0.renewal().worked(token);
+    }
+
     /// The API answered 401 to `token`: the next caller gets another. Of no effect if another is here already.
     pub(crate) fn refused(&self, token: &AccessToken) {
         if self.0.renewal().refused(token, Instant::now(), spread()) {
@@ -196,6 +201,9 @@ impl OAuth {
     ///
     /// # Errors
     /// [`ConsentError`] says why there is no grant. One that was there before stays.
+    ///
+    /// # Cancel safety
+    /// A code is good once: a browser that leaves does not break its exchange off.
     pub(crate) async fn finish_login(
         &self,
         cookie: Option<&str>,
@@ -203,8 +211,16 @@ impl OAuth {
         now: Timestamp,
     ) -> Result<(), ConsentError> {
         let Source::User(user) = &self.0.source else { return Err(ConsentError::NotBegun) };
+        let consented = user.consent.judge(cookie, callback, now)?;
+        let oauth = self.clone();
+        let exchange = self.0.tasks.spawn_job(async move { oauth.exchange(consented).await });
+        let lost = |_| Err(TokenError::Unavailable("the exchange was broken off".to_owned()).into());
+        exchange.await.unwrap_or_else(lost)
+    }
+
+    async fn exchange(&self, consented: Consented) -> Result<(), ConsentError> {
+        let Source::User(user) = &self.0.source else { return Err(ConsentError::NotBegun) };
         let User { grants, consent } = &**user;
-        let consented = consent.judge(cookie, callback, now)?;
         let endpoint = &self.0.endpoint;
         let issued = endpoint.exchange(&consented.code, &consented.verifier, &consent.redirect_url).await?;
         let held = grants.put(issued).await?;

@@ -200,3 +200,49 @@ async fn a_call_of_nobody_begins_one_trace_for_all_its_attempts() {
         asked.iter().filter_map(|(_, headers)| headers["traceparent"].to_str().ok()?.split('-').nth(1)).collect();
     assert_eq!((asked.len(), traces.len()), (2, 1));
 }
+
+/// Some APIs, and proxies before them, repeat what they were asked.
+#[tokio::test]
+async fn a_refusal_that_repeats_the_key_does_not_give_it_away() {
+    const KEY: &str = "canary/key+that=must never be shown";
+    let escaped: String = url::form_urlencoded::byte_serialize(KEY.as_bytes()).collect();
+    for auth in ["query:appid", "header:x-key", "bearer", "basic"] {
+        let echo = format!("bad request: {KEY} in /contact?appid={escaped} {}", "x".repeat(150));
+        let settings = format!("auth = {auth:?}\nkey = {KEY:?}");
+        let world = World::start(&settings, Script::of([(400, Value::String(echo))])).await;
+        let error = world.get().await.expect_err("it is refused").to_string();
+        assert!(error.contains("***") && error.contains("400"), "{auth}: {error}");
+        assert!(!error.contains("canary"), "{auth}: {error}");
+    }
+}
+
+/// What is kept is known by its path: a call that says more than its path must not get another's answer.
+#[tokio::test]
+async fn only_a_call_that_is_all_in_its_path_is_kept() {
+    let world = World::start("cache = \"1h\"", Script::of([contact(1), contact(2), contact(3), contact(4)])).await;
+    let plain = || Call::get("/contact");
+    let tenant = header::HeaderName::from_static("x-tenant");
+    let ids = [plain(), plain().header(tenant, "b"), plain().json(&1), plain().uncached(), plain()];
+    let mut found = Vec::new();
+    for call in ids {
+        let answer = world.api().call::<Contact>(call).await.expect("an answer");
+        found.push((answer.value.id, answer.source));
+    }
+    let expected = [(1, Source::Api), (2, Source::Api), (3, Source::Api), (4, Source::Api), (1, Source::Cache)];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn health_says_what_is_wrong_in_our_own_words() {
+    let world = World::start("breaker = { minimum = 3 }", Script::of([(500, json!("the API's own words"))])).await;
+    assert!(world.get().await.is_err());
+    let (state, reason) = world.api().state();
+    assert_eq!(state, "open");
+    let reason = reason.expect("a reason");
+    assert!(world.get().await.is_err_and(|error| matches!(error.failure, CallFailure::BreakerOpen { .. })));
+    assert!(reason.contains("500") && !reason.contains("own words"), "{reason}");
+    assert!(world.api().state().1.is_some_and(|reason| reason.contains("500")), "the cause stays the cause");
+    let refused = World::start("", Script::of([(401, Value::Null)])).await;
+    assert!(refused.get().await.is_err());
+    assert_eq!(refused.api().state().0, "degraded", "an expired key is for an operator to see");
+}

@@ -21,8 +21,8 @@ use tidegate_shared::telemetry::chain;
 use url::Url;
 
 use super::{Attempt, Handler, Outcome};
-use crate::api::excerpt;
 use crate::api::retry::retry_after;
+use crate::api::{cut, excerpt};
 use crate::saga::{Saga, Step, StepError, StepResult};
 
 /// Connections kept open to one endpoint while idle.
@@ -93,7 +93,7 @@ impl Endpoint {
         if status.is_success() {
             return Ok(Delivered { status: status.as_u16() });
         }
-        Err(classify(status, after, &excerpt(response).await))
+        Err(classify(status, after, &cut(excerpt(response).await)))
     }
 
     fn headers(&self, cx: &Step<()>) -> Result<HeaderMap, String> {

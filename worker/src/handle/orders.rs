@@ -15,9 +15,12 @@
 //! | `notify` | notify `POST /messages` | `template`, `to`, `name`, `order_id` | any | |
 //! | `analytics` | analytics `POST /events` | `event`, `order_id`, `amount`, `currency` | any | |
 //!
-//! Every write carries an `Idempotency-Key`. A customer stays a contact whatever becomes of the order. Once it is paid,
+//! Every write carries an `Idempotency-Key`. What is refused for good says so by a 402 (payment) or a 422 (stock); a 409
+//! means that the same key is being worked on. A customer stays a contact whatever becomes of the order. Once it is paid,
 //! nothing turns it back: a message or a statistic that is refused is skipped. (The refund is for two workers that pay
 //! at once, and are answered differently.)
+//!
+//! Keys are an event's: two events of one order are two orders, so the shop must send each once, or give it one id.
 //!
 //! Each order is a row of `orders`, `completed` or `rejected` with the reason; a rejected one may be ordered again.
 
@@ -30,7 +33,7 @@ use tidegate_shared::ledger::{Effects, Migration};
 
 use super::{Attempt, Handler, Outcome};
 use crate::api::{ApiError, Call};
-use crate::saga::{Ended, Saga, Step, StepError, StepResult};
+use crate::saga::{Ended, Saga, Step, StepResult};
 
 const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS orders (
@@ -166,7 +169,9 @@ fn effects(order: &Order, ended: Ended, event_id: &str) -> StepResult<Effects> {
 
 async fn contact(cx: Step<Order>) -> StepResult<Made> {
     let (crm, customer) = (cx.api("crm")?, &cx.input().customer);
-    let found = crm.call::<Contacts>(Call::get("/contacts").query("email", &customer.email)).await?.value;
+    // Never an answer of before: whoever is not found is made.
+    let known = Call::get("/contacts").query("email", &customer.email).uncached();
+    let found = crm.call::<Contacts>(known).await?.value;
     if let Some(contact) = found.contacts.into_iter().next() {
         return Ok(contact);
     }
@@ -193,7 +198,7 @@ async fn reserve(cx: Step<Order>) -> StepResult<Made> {
     let order = cx.input();
     let body = json!({ "order_id": order.order_id, "items": order.items });
     let call = write(&cx, Call::post("/reservations")).json(&body);
-    Ok(cx.api("stock")?.call(call).await.map_err(out_of_stock)?.value)
+    Ok(cx.api("stock")?.call(call).await?.value)
 }
 
 async fn release(cx: Step<Order>) -> StepResult<()> {
@@ -247,14 +252,6 @@ fn write(cx: &Step<Order>, call: Call) -> Call {
     call.idempotency_key(cx.idempotency_key())
 }
 
-/// Elsewhere a conflict may pass; here it says that there is not enough in stock.
-fn out_of_stock(error: ApiError) -> StepError {
-    match error.status() {
-        Some(StatusCode::CONFLICT) => StepError::reject(error.to_string()),
-        Some(_) | None => error.into(),
-    }
-}
-
 /// What is not there any more needs no deleting.
 fn gone(deleted: Result<(), ApiError>) -> StepResult<()> {
     match deleted {
@@ -266,7 +263,6 @@ fn gone(deleted: Result<(), ApiError>) -> StepResult<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use tidegate_shared::event::ApiName;
     use tidegate_shared::ledger::Value;
@@ -274,6 +270,7 @@ mod tests {
     use super::*;
     use crate::api::CallFailure;
     use crate::saga::Rejection;
+    use crate::saga::StepError;
 
     fn order(fixture: &str) -> Order {
         serde_json::from_str::<OrderEvent>(fixture).expect("an order").data
@@ -309,18 +306,5 @@ mod tests {
         assert_eq!(gone(Err(error(StatusCode::GONE))), Ok(()));
         assert!(matches!(gone(Err(error(StatusCode::BAD_REQUEST))), Err(StepError::Reject { .. })));
         assert!(matches!(gone(Err(error(StatusCode::BAD_GATEWAY))), Err(StepError::Retry { .. })));
-    }
-
-    #[test]
-    fn a_conflict_says_that_the_stock_is_out_and_nothing_else_changes_its_meaning() {
-        let error = |failure| ApiError { api: ApiName::try_new("stock").expect("a name"), failure };
-        let status = |status| error(CallFailure::Status { status, retry_after: None, excerpt: String::new() });
-        for never in [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY] {
-            assert!(matches!(out_of_stock(status(never)), StepError::Reject { .. }), "{never}");
-        }
-        for later in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
-            assert!(matches!(out_of_stock(status(later)), StepError::Retry { .. }), "{later}");
-        }
-        assert!(matches!(out_of_stock(error(CallFailure::Timeout(Duration::ZERO))), StepError::Retry { .. }));
     }
 }

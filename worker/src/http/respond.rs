@@ -96,7 +96,7 @@ fn upstream(error: &ApiError) -> Told {
         CallFailure::Unreachable(_) | CallFailure::Broken(_) | CallFailure::Malformed(_) | CallFailure::TooLarge(_) => {
             now(StatusCode::BAD_GATEWAY, "upstream_error")
         }
-        CallFailure::NoToken(_) => now(StatusCode::BAD_GATEWAY, "upstream_refused"),
+        CallFailure::NoToken(_) | CallFailure::NoGrant(_) => now(StatusCode::BAD_GATEWAY, "upstream_refused"),
         CallFailure::BadCall(_) => now(StatusCode::BAD_REQUEST, "bad_request"),
         CallFailure::Stopping => later(RETRY_AFTER_USUAL),
         CallFailure::Status { status, retry_after, .. } => match (status.as_u16(), *retry_after) {

@@ -15,6 +15,10 @@ impl<T: Send + Sync + 'static> Saga<T> {
         journal: &mut Journal<'_>,
         input: &Arc<T>,
     ) -> Result<Option<Rejection>, Outcome> {
+        // Before any step is taken: a new version of the handler may have put one in front of the rejected one.
+        if let Some(rejection) = self.recorded_rejection(journal) {
+            return Ok(Some(rejection));
+        }
         for step in &self.steps {
             let outcome = match journal.outcome(step.name) {
                 Some(outcome) => outcome,
@@ -28,6 +32,15 @@ impl<T: Send + Sync + 'static> Saga<T> {
             }
         }
         Ok(None)
+    }
+
+    fn recorded_rejection(&self, journal: &Journal<'_>) -> Option<Rejection> {
+        let turning = self.steps.iter().filter(|step| step.on_rejection == OnRejection::Compensate);
+        let mut outcomes = turning.filter_map(|step| Some((step.name, journal.outcome(step.name)?)));
+        outcomes.find_map(|(step, outcome)| match outcome {
+            StepOutcome::Rejected { reason } => Some(Rejection { step, reason }),
+            StepOutcome::Done { .. } => None,
+        })
     }
 
     /// Calls a step and records what became of it: at once, or with the effects if nothing is called after it.

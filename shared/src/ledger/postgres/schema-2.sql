@@ -1,7 +1,6 @@
 -- Steps, idempotency keys and grants. Of the same shape as in the embedded store; times are unix milliseconds.
 
 ALTER TABLE inbox ADD COLUMN outcome TEXT;  -- NULL: applied; 'compensated': what its steps did was undone
-CREATE INDEX inbox_compensated ON inbox (event_key) WHERE outcome IS NOT NULL;
 
 -- No epoch: a replay resumes where the first run stopped.
 CREATE TABLE steps (
@@ -17,6 +16,7 @@ CREATE TABLE steps (
     at        BIGINT NOT NULL,
     PRIMARY KEY (event_key, handler, step, undo)
 );
+CREATE INDEX steps_rejected ON steps (event_key) WHERE outcome = 'rejected';
 
 CREATE TABLE idempotency_keys (
     scope        TEXT NOT NULL,

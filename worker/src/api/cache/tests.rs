@@ -47,7 +47,7 @@ impl Bench {
 }
 
 fn cache_of(api: &str, bytes_max: usize, shared: Cache) -> ResponseCache {
-    ResponseCache::new(ApiName::try_new(api).expect("a name"), &config(bytes_max), shared)
+    ResponseCache::new(ApiName::try_new(api).expect("a name"), &config(bytes_max), String::new(), shared)
 }
 
 fn entry(body: &'static str) -> Entry {

@@ -3,6 +3,11 @@
 //! Nothing it answers is logged or kept but its error code and its description, and these only after every secret of
 //! the request was taken out: a server may repeat what it was sent.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use url::form_urlencoded;
+
+use crate::api::redact::redact;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -26,8 +31,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_MAX: usize = 64 << 10;
 /// Characters of an error's description that are kept.
 const DESCRIPTION_MAX: usize = 200;
-/// What is shorter occurs by chance, and is no secret.
-const SECRET_MIN: usize = 4;
 /// No token is held to live shorter than this, so that `expires_in` 0 asks for at most one renewal in it.
 const LIFE_MIN: Duration = Duration::from_secs(1);
 /// Nor longer than this, so that no server can overflow a clock.
@@ -41,7 +44,8 @@ type Answer = Result<BasicTokenResponse, RequestTokenError<AnswerError, BasicErr
 pub(super) struct Endpoint {
     http: reqwest::Client,
     client: Client,
-    secret: Option<Secret>,
+    /// The client's secret, as it is sent in a form and in `Authorization: Basic`.
+    secrets: Vec<Secret>,
     scopes: Vec<Scope>,
 }
 
@@ -92,7 +96,9 @@ impl Endpoint {
             None => client,
         };
         let scopes = config.scopes.iter().cloned().map(Scope::new).collect();
-        Ok(Self { http, client, secret: config.client_secret.clone(), scopes })
+        let spelled = |secret: &Secret| [secret.clone(), basic_pair(&config.client_id, secret)];
+        let secrets = config.client_secret.iter().flat_map(spelled).collect();
+        Ok(Self { http, client, secrets, scopes })
     }
 
     /// Where a user's browser is sent to be asked: RFC 6749 section 4.1.1 with RFC 7636 section 4.3.
@@ -143,7 +149,7 @@ impl Endpoint {
         match answer {
             Ok(answer) => issued(&answer),
             Err(RequestTokenError::ServerResponse(error)) => {
-                let secrets: Vec<_> = sent.iter().copied().chain(&self.secret).collect();
+                let secrets: Vec<_> = sent.iter().copied().chain(&self.secrets).collect();
                 Err(TokenError::Refused {
                     error: told(error.error().as_ref(), &secrets),
                     description: told(error.error_description().map_or("", String::as_str), &secrets),
@@ -201,11 +207,14 @@ async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpRespons
     Ok(answer)
 }
 
+/// Id and secret as `Authorization: Basic` has them: RFC 6749 section 2.3.1.
+fn basic_pair(id: &str, secret: &Secret) -> Secret {
+    let form = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    Secret::new(STANDARD.encode(format!("{}:{}", form(id), form(secret.expose()))))
+}
+
 /// What the server says, fit for an operator's eyes: short, in one line, without the secrets that it was sent.
 pub(super) fn told(text: &str, secrets: &[&Secret]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().map(|secret| secret.expose()).filter(|secret| secret.len() >= SECRET_MIN) {
-        text = text.replace(secret, "***");
-    }
+    let text = redact(text, secrets.iter().map(|secret| secret.expose()));
     text.chars().take(DESCRIPTION_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
 }

@@ -27,6 +27,8 @@ pub(super) struct Held {
     ends: Option<Instant>,
     due: Option<Instant>,
     refused: bool,
+    /// The API took it, at least once.
+    worked: bool,
 }
 
 /// What one API's token source knows.
@@ -85,7 +87,7 @@ impl Held {
     ) -> Self {
         let ends = left.map(|left| now + left);
         let due = left.map(|left| now + left.saturating_sub(early));
-        Self { token, version, since: now, ends, due, refused: false }
+        Self { token, version, since: now, ends, due, refused: false, worked: false }
     }
 
     fn is_usable(&self, now: Instant) -> bool {
@@ -119,11 +121,21 @@ impl Renewal {
         }
     }
 
+    /// The API took `token`.
+    pub(super) fn worked(&mut self, token: &AccessToken) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.token == *token) {
+            held.worked = true;
+            self.refused_young = 0;
+        }
+    }
+
     /// The API refused `token`. Says whether that was news.
     pub(super) fn refused(&mut self, token: &AccessToken, now: Instant, spread: u8) -> bool {
         let Some(held) = self.held.as_mut().filter(|held| !held.refused && held.token == *token) else { return false };
         held.refused = true;
-        self.refused_young = if now < held.since + YOUNG { self.refused_young + 1 } else { 0 };
+        // One that worked has ended, whatever the server said of its life.
+        let is_young = !held.worked && now < held.since + YOUNG;
+        self.refused_young = if is_young { self.refused_young + 1 } else { 0 };
         // Once is an early end of the token; twice, and more of them would be of no use.
         if self.refused_young > 1 {
             self.fail(TokenError::Unavailable("the API refuses what was just issued".to_owned()), now, spread);
@@ -300,6 +312,20 @@ mod tests {
         renewal.land(Ok(held("good", 3_600, 10, now)), now, 0);
         assert!(renewal.refused(&token("good"), now + 60 * SECOND, 0));
         assert!(matches!(renewal.step(now + 60 * SECOND), Step::Renew(..)), "a token that worked is renewed at once");
+    }
+
+    /// Some servers' tokens live for seconds, or end when a user says so.
+    #[test]
+    fn tokens_that_worked_may_end_early_again_and_again() {
+        let now = Instant::now();
+        let mut renewal = Renewal::default();
+        for number in 0..10 {
+            let fresh = format!("t{number}");
+            renewal.land(Ok(held(&fresh, 3_600, 10, now)), now, 0);
+            renewal.worked(&token(&fresh));
+            assert!(renewal.refused(&token(&fresh), now + SECOND, 0));
+            assert!(matches!(renewal.step(now + SECOND), Step::Renew(..)), "{fresh} is renewed at once");
+        }
     }
 
     #[test]

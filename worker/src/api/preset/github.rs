@@ -46,8 +46,8 @@ pub fn call(owner: &str, repo: &str) -> Call {
     Call::get("/repos")
         .segment(owner)
         .segment(repo)
-        .header(header::ACCEPT, "application/vnd.github+json")
-        .header(API_VERSION_HEADER, API_VERSION)
+        .fixed_header(header::ACCEPT, "application/vnd.github+json")
+        .fixed_header(API_VERSION_HEADER, API_VERSION)
 }
 
 /// A repository.

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tidegate_shared::event::Currency;
 
 use crate::api::{Answer, Api, ApiError, Call, CallFailure, Json, Read};
 
 /// What one unit of a currency is worth in others.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rates {
+pub struct Rates<N = f64> {
     /// Units of each other currency for it.
-    pub rates: BTreeMap<String, f64>,
+    pub rates: BTreeMap<String, N>,
     /// When the API last changed them.
     pub updated_at: Option<Timestamp>,
 }
@@ -30,30 +31,30 @@ pub fn call(base: &Currency) -> Call {
 /// # Errors
 /// [`ApiError`]; a currency that is not known has the status 404.
 pub async fn latest(api: &Api, base: &Currency) -> Result<Answer<Rates>, ApiError> {
-    api.call_for::<RawRates>(call(base)).await
+    api.call_for::<RawRates<f64>>(call(base)).await
 }
 
-/// The two services differ in one name. Both say `"result": "error"`, with any status.
+/// The rates are read as `N`: a number, or the digits as they came. The two services differ in one name. Both say `"result": "error"`, with any status.
 #[derive(Debug, Deserialize)]
-struct RawRates {
+pub(crate) struct RawRates<N> {
     #[serde(rename = "error-type")]
     error_type: Option<String>,
     #[serde(alias = "conversion_rates")]
-    rates: Option<BTreeMap<String, f64>>,
+    rates: Option<BTreeMap<String, N>>,
     time_last_update_unix: Option<i64>,
 }
 
-impl Read for RawRates {
-    type Answer = Rates;
+impl<N: DeserializeOwned> Read for RawRates<N> {
+    type Answer = Rates<N>;
 
-    fn read(body: &[u8]) -> Result<Rates, CallFailure> {
+    fn read(body: &[u8]) -> Result<Rates<N>, CallFailure> {
         Json::<Self>::read(body)?.into_answer()
     }
 }
 
-impl RawRates {
+impl<N> RawRates<N> {
     /// An error that came with a success's status fails as if it had come with its own.
-    fn into_answer(self) -> Result<Rates, CallFailure> {
+    fn into_answer(self) -> Result<Rates<N>, CallFailure> {
         if let Some(error) = self.error_type {
             return Err(failure(&error));
         }
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     fn read(raw: &str) -> Result<Rates, CallFailure> {
-        serde_json::from_str::<RawRates>(raw).expect("it is read").into_answer()
+        serde_json::from_str::<RawRates<f64>>(raw).expect("it is read").into_answer()
     }
 
     #[test]
