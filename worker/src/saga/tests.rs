@@ -453,3 +453,23 @@ fn a_wrong_saga_is_refused_where_it_is_declared() {
         assert!(std::panic::catch_unwind(declare).is_err(), "{what}");
     }
 }
+
+/// A new version of the handler has put a step in front of the one that was rejected before the deploy.
+#[tokio::test]
+async fn a_saga_that_turned_back_takes_no_new_step() {
+    let (_folder, world) = world().await;
+    let (event, handler) = (event("turned back"), handler());
+    for (step, outcome) in [
+        ("a", StepOutcome::Done { result: json!("a done") }),
+        ("b", StepOutcome::Rejected { reason: "no b".to_owned() }),
+    ] {
+        let kept = world.ledger.ledger.record_step(Arc::clone(&event), handler.clone(), record(step, outcome)).await;
+        kept.expect("it is kept");
+    }
+    let there = Arc::new(OtherSide::default());
+    let saga = Saga::new().step("a", act).undo(undo).step("new", act).step("b", act);
+    let attempt = Attempt::new(&handler, &event, 2).within(&world);
+    let outcome = saga.run(&attempt, Arc::clone(&there), |_, _| Ok(Effects::none())).await;
+    assert!(matches!(outcome, Outcome::Done(effects) if effects.ending == Ending::Compensated));
+    assert_eq!(*there.calls.lock().unwrap(), ["a:undo"]);
+}
