@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 #[expect(clippy::disallowed_methods, reason = "a build script is told its folder by the environment")]
 fn main() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).expect("cargo says where the package is");
+    let fixtures = here.join("../fixtures");
     let mut list = String::from("&[\n");
     for provider in ["github", "stripe", "demo"] {
         let folder = fixtures.join(provider);

@@ -90,6 +90,9 @@ pub enum CommitError {
     /// The database refused this event's own statements; a constraint, a missing table, a wrong type.
     #[error("the database refused the effects: {0}")]
     Refused(String),
+    /// The same, because there is a row with this key already.
+    #[error("the database has it already: {0}")]
+    Duplicate(String),
 }
 
 /// The ledger could not be read or written.

@@ -112,7 +112,9 @@ async fn commit_group(ledger: &Ledger, mut group: Vec<Waiting>, shutdown: &Cance
         for (waiting, outcome) in group.into_iter().zip(outcomes) {
             match outcome {
                 Ok(applied) => answer(waiting, Ok(applied)),
-                Err(CommitError::Refused(reason)) => answer(waiting, Err(Refused(reason))),
+                Err(CommitError::Refused(reason) | CommitError::Duplicate(reason)) => {
+                    answer(waiting, Err(Refused(reason)));
+                }
                 Err(CommitError::Unavailable(reason)) => {
                     tracing::debug!(%reason, "a commit waits for the ledger");
                     again.push(waiting);

@@ -140,7 +140,8 @@ fn refused_or_unavailable(error: &StoreError, blame: &Blame) -> CommitError {
     if let StoreError::Refused(error) = error
         && blame.is_on_effects()
     {
-        return CommitError::Refused(apply::message(error));
+        let reason = apply::message(error);
+        return if apply::is_duplicate(error) { CommitError::Duplicate(reason) } else { CommitError::Refused(reason) };
     }
     CommitError::Unavailable(chain(error).to_string())
 }

@@ -191,7 +191,9 @@ impl Database {
                 self.successes.fetch_add(1, Ordering::Relaxed);
                 session.give_back();
             }
-            Err(Failed { fault: Fault::Again(_) | Fault::Refused(_), .. }) => session.roll_back().await,
+            Err(Failed { fault: Fault::Again(_) | Fault::Refused(_) | Fault::Duplicate(_), .. }) => {
+                session.roll_back().await
+            }
             Err(Failed { fault: Fault::Unavailable(_), .. }) => self.doubt.notify_one(),
         }
         outcome

@@ -136,6 +136,10 @@ pub(super) async fn a_finish_that_is_refused_keeps_nothing(world: &World) {
         let refused = ledger.finish_keyed(finish("k", "one", pay(&event, "usd", 5).sql(bad, []))).await;
         assert!(matches!(&refused, Err(CommitError::Refused(why)) if why.contains(word)), "{refused:?}");
     }
+    let twice = ["INSERT INTO balances VALUES ('x', 1)"; 2];
+    let twice = twice.into_iter().fold(Effects::none(), |effects, sql| effects.sql(sql, []));
+    let refused = ledger.finish_keyed(finish("k", "one", twice)).await;
+    assert!(matches!(refused, Err(CommitError::Duplicate(_))), "{refused:?}");
     let negative = pay(&event, "usd", 5).sql("INSERT INTO payments VALUES ('p', $1)", [Value::Int(-1)]);
     let refused = ledger.finish_keyed(finish("k", "one", negative)).await;
     assert!(matches!(refused, Err(CommitError::Refused(_))), "{refused:?}");

@@ -225,7 +225,7 @@ pub(super) fn attempt(attempt: u32) -> Progress {
 
 pub(super) fn refusal(outcome: &Result<Applied, CommitError>) -> &str {
     let reason = match outcome {
-        Err(CommitError::Refused(reason)) => Some(reason),
+        Err(CommitError::Refused(reason) | CommitError::Duplicate(reason)) => Some(reason),
         Ok(_) | Err(CommitError::Unavailable(_)) => None,
     };
     assert!(reason.is_some(), "expected a refusal, not {outcome:?}");

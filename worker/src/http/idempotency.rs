@@ -174,10 +174,14 @@ where
             Ok(true) => return Ok((answer, Origin::Work)),
             // The lease ended and the key was taken over, or an earlier try came through unnoticed: ask what stands.
             Ok(false) => {}
-            Err(CommitError::Refused(reason)) => {
-                tracing::info!(reason, "the database refused the effects of a request");
+            Err(CommitError::Duplicate(_)) => {
                 release(ledger, keyed).await;
                 return Err(HttpError::Conflict(conflict));
+            }
+            Err(CommitError::Refused(reason)) => {
+                tracing::error!(reason, "the database refused the effects of a request");
+                release(ledger, keyed).await;
+                return Err(HttpError::Internal);
             }
             // It may have been committed: the key must stay until its answer or the end of its lease is seen.
             Err(CommitError::Unavailable(reason)) => {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Error, ToSql, params};
+use rusqlite::{Connection, Error, ToSql, ffi, params};
 
 use crate::event::Event;
 use crate::ledger::{Applied, Commit, Statement, Value, keep, step, story};
@@ -136,6 +136,12 @@ impl ToSql for Bound<'_> {
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
     }
+}
+
+/// Says whether there is a row with this key already: <https://www.sqlite.org/rescode.html#constraint_unique>.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    let codes = [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY];
+    error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
 }
 
 /// SQLite's message without the statement that rusqlite adds to some.

@@ -30,12 +30,14 @@ pub(super) async fn commit(database: &Database, commits: &[Commit]) -> Vec<Outco
             Ok(applied) => {
                 together.drain(..).zip(applied).for_each(|(place, applied)| outcomes[place] = Some(Ok(applied)));
             }
-            Err(Failed { fault: Fault::Refused(reason), .. }) if together.len() == 1 => {
+            Err(Failed { fault: Fault::Refused(reason) | Fault::Duplicate(reason), .. }) if together.len() == 1 => {
                 together.drain(..).for_each(|place| outcomes[place] = Some(Err(CommitError::Refused(reason.clone()))));
             }
-            Err(Failed { fault: Fault::Refused(_), of: Some(culprit) }) => alone.push(together.remove(culprit)),
+            Err(Failed { fault: Fault::Refused(_) | Fault::Duplicate(_), of: Some(culprit) }) => {
+                alone.push(together.remove(culprit))
+            }
             // Refused at the COMMIT, by a deferred constraint: it may be anybody's.
-            Err(Failed { fault: Fault::Refused(_), of: None }) => alone.append(&mut together),
+            Err(Failed { fault: Fault::Refused(_) | Fault::Duplicate(_), of: None }) => alone.append(&mut together),
             Err(Failed { fault: Fault::Unavailable(reason) | Fault::Again(reason), .. }) => {
                 let unavailable = || Some(Err(CommitError::Unavailable(reason.clone())));
                 together.drain(..).chain(alone.drain(..)).for_each(|place| outcomes[place] = unavailable());
@@ -55,7 +57,9 @@ async fn one_by_one(database: &Database, commits: &[Commit], places: &[usize], o
             Some(reason) => Err(CommitError::Unavailable(String::clone(reason))),
             None => match apply(database, &[&commits[*place]]).await {
                 Ok(applied) => Ok(applied.first().copied().unwrap_or(Applied::Before)),
-                Err(Failed { fault: Fault::Refused(reason), .. }) => Err(CommitError::Refused(reason)),
+                Err(Failed { fault: Fault::Refused(reason) | Fault::Duplicate(reason), .. }) => {
+                    Err(CommitError::Refused(reason))
+                }
                 Err(failed) => {
                     let reason = failed.fault.into_reason();
                     gone = Some(reason.clone());
@@ -97,7 +101,9 @@ fn answers(firsts: &[usize], outcomes: Vec<Option<Outcome>>) -> Vec<Outcome> {
             None => match &answers[first] {
                 Ok(_) => Ok(Applied::Before),
                 Err(CommitError::Unavailable(reason)) => Err(CommitError::Unavailable(reason.clone())),
-                Err(CommitError::Refused(reason)) => Err(CommitError::Refused(reason.clone())),
+                Err(CommitError::Refused(reason) | CommitError::Duplicate(reason)) => {
+                    Err(CommitError::Refused(reason.clone()))
+                }
             },
         };
         answers.push(answer);

@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Again(String),
     /// The statement is wrong, today and tomorrow.
     Refused(String),
+    /// It is, because there is a row with this key.
+    Duplicate(String),
 }
 
 /// A fault, and which commit of a batch brought it about where that is known.
@@ -41,6 +43,7 @@ impl From<Failed> for CommitError {
     fn from(failed: Failed) -> Self {
         match failed.fault {
             Fault::Refused(reason) => Self::Refused(reason),
+            Fault::Duplicate(reason) => Self::Duplicate(reason),
             Fault::Unavailable(reason) | Fault::Again(reason) => Self::Unavailable(reason),
         }
     }
@@ -50,14 +53,14 @@ impl Fault {
     /// Of a statement of our own, which no event is to blame for.
     pub(super) fn of_own(error: &Error) -> Self {
         match Self::from(error) {
-            Self::Refused(reason) => Self::Unavailable(reason),
+            Self::Refused(reason) | Self::Duplicate(reason) => Self::Unavailable(reason),
             other @ (Self::Unavailable(_) | Self::Again(_)) => other,
         }
     }
 
     pub(super) fn into_reason(self) -> String {
         match self {
-            Self::Unavailable(reason) | Self::Again(reason) | Self::Refused(reason) => reason,
+            Self::Unavailable(reason) | Self::Again(reason) | Self::Refused(reason) | Self::Duplicate(reason) => reason,
         }
     }
 }
@@ -72,6 +75,7 @@ impl From<&Error> for Fault {
         match db.code() {
             code if is_collision(code) => Self::Again(reason),
             code if is_outage(code) => Self::Unavailable(reason),
+            code if *code == SqlState::UNIQUE_VIOLATION => Self::Duplicate(reason),
             _ => Self::Refused(reason),
         }
     }
