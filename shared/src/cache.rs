@@ -14,6 +14,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::event::ApiName;
+use crate::health::HealthCell;
 use crate::redis::CallError;
 use crate::store::StoreError;
 use crate::telemetry::chain;
@@ -123,6 +124,15 @@ impl Cache {
     /// If it may still be there.
     pub async fn remove(&self, key: &CacheKey) -> Result<(), CacheUnavailable> {
         self.try_remove(key).await.inspect_err(|error| count("remove", key, error))
+    }
+
+    /// The state of its server; the embedded store tells its own.
+    #[must_use]
+    pub fn health(&self) -> Option<&HealthCell> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(cache) => Some(cache.health()),
+        }
     }
 
     /// Says whether other processes read, write and remove here, too.

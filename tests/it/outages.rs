@@ -86,6 +86,15 @@ async fn events_are_accepted_and_applied_once_while_redis_is_down() -> Result<()
     let health = client().get(format!("http://{}/health", stack.ingests[0].listen)).send().await?.text().await?;
     assert!(health.contains("\"status\":\"degraded\""), "{health}");
     applied_once(&stack, 20).await?;
+    eventually("the worker says that its cache is away, and works on", SOON, || async {
+        let ask = async |path| client().get(format!("{}{path}", stack.admin())).send().await;
+        let (health, ready) = (ask("/health").await, ask("/ready").await);
+        let (health, ready) = (health.map_err(|error| error.to_string())?, ready.map_err(|error| error.to_string())?);
+        let text = health.text().await.unwrap_or_default();
+        let says = text.contains("\"redis\":{\"state\":\"down\"") && text.contains("\"status\":\"degraded\"");
+        if says && ready.status().is_success() { Ok(()) } else { Err(text) }
+    })
+    .await?;
     servers.redis.start().await?;
     stack.until_number("SELECT COUNT(*) FROM payments", 20, SOON).await?;
     eventually("claims work again", SOON, || async {

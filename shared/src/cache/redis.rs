@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{CacheKey, CacheUnavailable};
+use crate::health::HealthCell;
 use crate::redis::{Connection, RedisServer, millis};
 
 /// Larger values are not kept: one of them would hold up every command behind it on the one connection.
@@ -23,6 +24,10 @@ impl RedisCache {
     #[must_use]
     pub fn new(server: RedisServer) -> Self {
         Self { server }
+    }
+
+    pub(super) fn health(&self) -> &HealthCell {
+        self.server.health()
     }
 
     pub(super) async fn get(&self, key: &CacheKey) -> Result<Option<Bytes>, CacheUnavailable> {

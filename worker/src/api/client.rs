@@ -123,7 +123,7 @@ impl Client {
             return Err(self.error(CallFailure::BadCall(flaw.to_owned())));
         }
         match self.ttl_of(&call) {
-            Some(_) => self.kept_or_fetched(call, accept, trace).await,
+            Some(ttl) => self.kept_or_fetched(call, ttl, accept, trace).await,
             None => {
                 let fetched = self.fetch(&call, accept, None, trace.map(|trace| &**trace)).await?;
                 Ok(Reply { entry: entry(fetched, None, Duration::ZERO), source: Source::Api })
@@ -133,21 +133,20 @@ impl Client {
 
     /// How long the answer to this call is fresh; `None` if it is not kept.
     fn ttl_of(&self, call: &Call) -> Option<Duration> {
-        let path = call.path_and_query();
-        let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
-        self.config.cache.ttl_of(path).filter(|_| call.may_be_kept && call.method == http::Method::GET)
+        let may_be_kept = call.may_be_kept && call.method == http::Method::GET;
+        self.config.cache.ttl_of(call.path()).filter(|_| may_be_kept)
     }
 
     async fn kept_or_fetched(
         self: &Arc<Self>,
         call: Call,
+        ttl: Duration,
         accept: Accept,
         trace: Option<&Arc<str>>,
     ) -> Result<Reply, ApiError> {
-        let path = call.path_and_query();
-        let kept = self.cache.lookup(&path).await;
+        let kept = self.cache.lookup(&call.path_and_query()).await;
         let stale = call.stale;
-        match self.freshness(kept.as_ref()) {
+        match (self.freshness(kept.as_ref()), kept) {
             (Freshness::Fresh, Some(entry)) => {
                 self.count("hit");
                 Ok(Reply { entry, source: Source::Cache })
@@ -155,49 +154,55 @@ impl Client {
             (Freshness::Revalidate, Some(entry)) => {
                 self.count("stale");
                 let client = Arc::clone(self);
-                let refresh = client.refreshed(call, accept, trace.cloned());
+                let refresh = client.refreshed(call, ttl, accept, trace.cloned());
                 // Who asked has an answer; the next one will have a fresh one.
                 drop(self.tasks.spawn_job(async move { drop(refresh.await) }));
                 Ok(Reply { entry, source: Source::Stale })
             }
             (_, kept) => {
                 self.count("miss");
-                let refreshed = Arc::clone(self).refreshed(call, accept, trace.cloned()).await;
+                let refreshed = Arc::clone(self).refreshed(call, ttl, accept, trace.cloned()).await;
                 refreshed.or_else(|error| self.stale_instead(kept, stale, error))
             }
         }
     }
 
-    fn freshness(&self, kept: Option<&Entry>) -> (Freshness, Option<Entry>) {
-        let now = Timestamp::now();
-        kept.map_or((Freshness::Gone, None), |entry| (entry.freshness(&self.config.cache, now), Some(entry.clone())))
+    fn freshness(&self, kept: Option<&Entry>) -> Freshness {
+        kept.map_or(Freshness::Gone, |entry| entry.freshness(&self.config.cache, Timestamp::now()))
     }
 
     /// Refreshes the answer, once for all who ask for it meanwhile.
     async fn refreshed(
         self: Arc<Self>,
         call: Call,
+        ttl: Duration,
         accept: Accept,
         trace: Option<Arc<str>>,
     ) -> Result<Reply, ApiError> {
         let path = call.path_and_query();
         let client = Arc::clone(&self);
         let refreshed =
-            self.flights.run(path, async move { client.refresh(&call, accept, trace.as_deref()).await }).await;
+            self.flights.run(path, async move { client.refresh(&call, ttl, accept, trace.as_deref()).await }).await;
         refreshed.unwrap_or_else(|_| Err(self.error(CallFailure::Stopping)))
     }
 
-    async fn refresh(&self, call: &Call, accept: Accept, trace: Option<&str>) -> Result<Reply, ApiError> {
+    async fn refresh(
+        &self,
+        call: &Call,
+        ttl: Duration,
+        accept: Accept,
+        trace: Option<&str>,
+    ) -> Result<Reply, ApiError> {
         let path = call.path_and_query();
         let generation = self.cache.generation();
         let kept = self.cache.lookup(&path).await;
         // Another flight may have landed between the caller's look and this one.
-        if let (Freshness::Fresh, Some(entry)) = self.freshness(kept.as_ref()) {
+        if let (Freshness::Fresh, Some(entry)) = (self.freshness(kept.as_ref()), kept.clone()) {
             return Ok(Reply { entry, source: Source::Cache });
         }
         match self.fetch(call, accept, kept.as_ref(), trace).await {
             Ok(fetched) => {
-                let entry = entry(fetched, kept, self.ttl_of(call).unwrap_or_default());
+                let entry = entry(fetched, kept, ttl);
                 self.cache.store(&path, &entry, generation).await;
                 Ok(Reply { entry, source: Source::Api })
             }
@@ -270,10 +275,10 @@ impl Client {
     async fn attempt(&self, exchange: &Exchange<'_>, number: u32) -> Result<Fetched, Failed> {
         let permit = self.breaker.admit(Instant::now());
         let permit =
-            permit.map_err(|refused| Failed::unsent(CallFailure::BreakerOpen { retry_after: refused.retry_after }))?;
+            permit.map_err(|refused| Failed::of(CallFailure::BreakerOpen { retry_after: refused.retry_after }))?;
         self.show(permit.changed());
         let turn = self.limiter.acquire().await;
-        let turn = turn.map_err(|limited| Failed::unsent(CallFailure::Limited { retry_after: limited.retry_after }))?;
+        let turn = turn.map_err(|limited| Failed::of(CallFailure::Limited { retry_after: limited.retry_after }))?;
         let outcome = exchange.attempt(number).await;
         drop(turn);
         let signal = match &outcome {

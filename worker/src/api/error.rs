@@ -73,6 +73,26 @@ pub enum CallFailure {
     Stopping,
 }
 
+impl CallFailure {
+    /// What the attempt came to, for the policies. `None` if nothing was tried.
+    pub(super) fn of_attempt(&self) -> Option<Failure> {
+        match self {
+            Self::Unreachable(_) => Some(Failure::Connect),
+            Self::Timeout(_) => Some(Failure::Timeout),
+            Self::Broken(_) => Some(Failure::Reset),
+            Self::Status { status, .. } => Some(Failure::Status(*status)),
+            Self::Malformed(_) => Some(Failure::Malformed),
+            Self::TooLarge(_) => Some(Failure::TooLarge),
+            Self::BreakerOpen { .. }
+            | Self::Limited { .. }
+            | Self::NoToken(_)
+            | Self::NoGrant(_)
+            | Self::BadCall(_)
+            | Self::Stopping => None,
+        }
+    }
+}
+
 impl ApiError {
     /// The status that the API answered with, if it did.
     #[must_use]
@@ -102,18 +122,9 @@ impl ApiError {
     /// may not have it.
     #[must_use]
     pub(super) fn stale_may_serve(&self) -> bool {
-        match &self.failure {
-            CallFailure::Status { status, .. } => verdict(Failure::Status(*status)).stale_may_serve,
-            CallFailure::BadCall(_) | CallFailure::NoGrant(_) => false,
-            CallFailure::Unreachable(_)
-            | CallFailure::Timeout(_)
-            | CallFailure::Broken(_)
-            | CallFailure::Malformed(_)
-            | CallFailure::TooLarge(_)
-            | CallFailure::BreakerOpen { .. }
-            | CallFailure::Limited { .. }
-            | CallFailure::NoToken(_)
-            | CallFailure::Stopping => true,
+        match (self.failure.of_attempt(), &self.failure) {
+            (Some(failure), _) => verdict(failure).stale_may_serve,
+            (None, failure) => !matches!(failure, CallFailure::BadCall(_) | CallFailure::NoGrant(_)),
         }
     }
 

@@ -46,12 +46,9 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    pub(super) fn unsent(failure: CallFailure) -> Self {
-        Self { kind: None, failure, retry_after: None }
-    }
-
-    fn at(kind: Failure, failure: CallFailure) -> Self {
-        Self { kind: Some(kind), failure, retry_after: None }
+    pub(super) fn of(failure: CallFailure) -> Self {
+        let retry_after = if let CallFailure::Status { retry_after, .. } = &failure { *retry_after } else { None };
+        Self { kind: failure.of_attempt(), failure, retry_after }
     }
 }
 
@@ -86,7 +83,7 @@ impl Exchange<'_> {
         let asked = tokio::time::timeout(self.timeout, self.client.credentials.put_on(&mut request)).await;
         let asked =
             asked.unwrap_or_else(|_| Err(TokenError::Unavailable(format!("no token within {:?}", self.timeout))));
-        let token = asked.map_err(|error| (Failed::unsent(no_token(&error)), None))?;
+        let token = asked.map_err(|error| (Failed::of(no_token(&error)), None))?;
         let span = Span::child_of(self.trace);
         if let Ok(value) = HeaderValue::from_str(&span.header()) {
             request.headers_mut().insert(TRACEPARENT, value);
@@ -117,7 +114,7 @@ impl Exchange<'_> {
     }
 
     fn request(&self) -> Result<Request, Failed> {
-        let bad = |reason: String| Failed::unsent(CallFailure::BadCall(reason));
+        let bad = |reason: String| Failed::of(CallFailure::BadCall(reason));
         let base = self.client.config().base_url.as_str().trim_end_matches('/');
         let url = format!("{base}{}", self.call.path_and_query()).parse().map_err(|error| bad(format!("{error}")))?;
         let mut request = Request::new(self.call.method.clone(), url);
@@ -154,15 +151,11 @@ impl Exchange<'_> {
         if !status.is_success() {
             let after = retry_after(&headers, now);
             let excerpt = excerpt(response).await;
-            let failure = CallFailure::Status { status, retry_after: after, excerpt };
-            return Err(Failed { kind: Some(Failure::Status(status)), failure, retry_after: after });
+            return Err(Failed::of(CallFailure::Status { status, retry_after: after, excerpt }));
         }
         let body = self.body(response).await?;
         // Some APIs say their errors under a success's status.
-        (self.accept)(&body).map_err(|failure| {
-            let status = if let CallFailure::Status { status, .. } = &failure { Some(*status) } else { None };
-            Failed::at(status.map_or(Failure::Malformed, Failure::Status), failure)
-        })?;
+        (self.accept)(&body).map_err(Failed::of)?;
         Ok(Fetched::New {
             body,
             content_type: text(&headers, &header::CONTENT_TYPE),
@@ -176,7 +169,7 @@ impl Exchange<'_> {
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(error))? {
             if body.len() + chunk.len() > limit {
-                return Err(Failed::at(Failure::TooLarge, CallFailure::TooLarge(limit)));
+                return Err(Failed::of(CallFailure::TooLarge(limit)));
             }
             body.extend_from_slice(&chunk);
         }
@@ -187,12 +180,12 @@ impl Exchange<'_> {
     fn broken(&self, error: reqwest::Error) -> Failed {
         let error = error.without_url();
         if error.is_connect() {
-            return Failed::at(Failure::Connect, CallFailure::Unreachable(chain(&error).to_string()));
+            return Failed::of(CallFailure::Unreachable(chain(&error).to_string()));
         }
         if error.is_timeout() {
-            return Failed::at(Failure::Timeout, CallFailure::Timeout(self.timeout));
+            return Failed::of(CallFailure::Timeout(self.timeout));
         }
-        Failed::at(Failure::Reset, CallFailure::Broken(chain(&error).to_string()))
+        Failed::of(CallFailure::Broken(chain(&error).to_string()))
     }
 }
 
