@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_shared::claims::{ClaimToken, Claims, ClaimsError, Decision};
-use tidegate_shared::config::{OnUnavailable, SourceConfig};
+use tidegate_shared::claims::{ClaimToken, Claims, ClaimsError};
+use tidegate_shared::config::SourceConfig;
 use tidegate_shared::event::Event;
+use tidegate_shared::protocol::{AfterClaim, Patience, after_claim};
 use tidegate_shared::telemetry::chain;
 use tokio::time::Instant;
 
@@ -47,7 +48,7 @@ pub enum ClaimError {
     InFlight,
     /// The claims cannot be asked, and the configuration says to refuse then.
     #[error("the claims cannot be asked")]
-    Unavailable(#[source] ClaimsError),
+    Unavailable(#[source] Option<ClaimsError>),
 }
 
 impl VerifiedEvent {
@@ -59,39 +60,28 @@ impl VerifiedEvent {
         let token = ClaimToken::generate();
         let give_up = Instant::now() + limits.claim_wait;
         loop {
-            let decided = claims.claim(&self.event.key, token, &self.event.fingerprint, limits.claim_lease).await;
-            match decided {
-                Ok(Decision::Fresh) => return Ok(Claim::Fresh(self.claimed(Some(token)))),
-                Ok(Decision::Duplicate) => {
+            let asked = claims.claim(&self.event.key, token, &self.event.fingerprint, limits.claim_lease).await;
+            let patience = if Instant::now() + LOOK_EVERY < give_up { Patience::Left } else { Patience::Over };
+            match after_claim(asked.as_ref().ok().copied(), patience, limits.on_unavailable) {
+                AfterClaim::Publish => return Ok(Claim::Fresh(self.claimed(Some(token)))),
+                AfterClaim::PublishUnclaimed => return Ok(Claim::Fresh(self.claimed(None))),
+                AfterClaim::AnswerDuplicate => {
                     self.count("duplicate");
                     return Ok(Claim::AlreadyAccepted(Accepted::duplicate(&self.event)));
                 }
-                Ok(Decision::Conflict) => {
+                AfterClaim::Separate => {
                     self.count("conflict");
                     return Ok(Claim::Conflict(self));
                 }
-                Ok(Decision::InFlight) if Instant::now() + LOOK_EVERY < give_up => {
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
-                Ok(Decision::InFlight) => {
+                AfterClaim::LookAgain => tokio::time::sleep(LOOK_EVERY).await,
+                AfterClaim::RefuseInFlight => {
                     self.count("in_flight");
                     return Err(ClaimError::InFlight);
                 }
-                Err(error) => return self.claim_without_claims(error, limits.on_unavailable),
-            }
-        }
-    }
-
-    /// Without the claims nothing is unsafe: an event may be queued twice, and the worker's inbox drops the twin.
-    fn claim_without_claims(self, error: ClaimsError, on: OnUnavailable) -> Result<Claim, ClaimError> {
-        match on {
-            OnUnavailable::Accept => {
-                tracing::debug!(error = %chain(&error), "an event goes on unclaimed");
-                Ok(Claim::Fresh(self.claimed(None)))
-            }
-            OnUnavailable::Reject => {
-                self.count("unavailable");
-                Err(ClaimError::Unavailable(error))
+                AfterClaim::RefuseUnavailable => {
+                    self.count("unavailable");
+                    return Err(ClaimError::Unavailable(asked.err()));
+                }
             }
         }
     }

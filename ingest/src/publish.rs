@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_shared::claims::Claims;
 use tidegate_shared::event::{Event, EventId, RequestId};
+use tidegate_shared::protocol::{AfterPublish, after_publish};
 use tidegate_shared::queue::{PublishError, Publisher, Stored};
 use tidegate_shared::telemetry::chain;
 
@@ -84,11 +85,11 @@ impl ClaimedEvent {
         };
         metrics::counter!("tidegate_publish_total", "source" => self.event.source.to_string(), "outcome" => outcome)
             .increment(1);
-        match stored {
-            Ok(Stored::New) => Ok(Publish::Published(PublishedEvent(self))),
-            Ok(Stored::Duplicate) => Ok(Publish::AlreadyAccepted(Accepted::duplicate(&self.event))),
-            Ok(Stored::OtherBody) => Ok(Publish::Conflict(self.into_verified())),
-            Err(error) => Err(PublishFailure { claimed: self, error }),
+        match after_publish(stored, self.source.on_broker_down) {
+            AfterPublish::Accept => Ok(Publish::Published(PublishedEvent(self))),
+            AfterPublish::AnswerDuplicate => Ok(Publish::AlreadyAccepted(Accepted::duplicate(&self.event))),
+            AfterPublish::Separate => Ok(Publish::Conflict(self.into_verified())),
+            AfterPublish::Spool(error) | AfterPublish::Refuse(error) => Err(PublishFailure { claimed: self, error }),
         }
     }
 }

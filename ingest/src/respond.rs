@@ -159,7 +159,7 @@ mod tests {
         check(IngestError::Unverified(VerifyError::InvalidSignature), 401, "invalid_signature", false);
         check(IngestError::Unverified(VerifyError::MissingEventId), 400, "missing_event_id", false);
         check(IngestError::Unclaimed(ClaimError::InFlight), 409, "in_progress", true);
-        check(IngestError::Unclaimed(ClaimError::Unavailable(ClaimsError::Resting)), 503, "unavailable", true);
+        check(IngestError::Unclaimed(ClaimError::Unavailable(Some(ClaimsError::Resting))), 503, "unavailable", true);
         for error in [
             PublishError::Unavailable("down".into()),
             PublishError::Refused("full".into()),

@@ -57,6 +57,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// `[admin]`: the admin API.
     pub admin: AdminConfig,
+    /// `[retention]`: how long things are remembered.
+    pub retention: RetentionConfig,
     /// `[http]`: the worker's API, if there is to be one.
     pub http: Option<HttpConfig>,
     /// `[backend]`: where events, claims and the ledger live.
@@ -96,6 +98,8 @@ pub struct IngestConfig {
     pub publish_timeout: Duration,
     /// Time to finish requests after SIGTERM.
     pub shutdown_grace: Duration,
+    /// Where events wait for the broker.
+    pub spool: SpoolConfig,
 }
 
 /// `[claims]`
@@ -118,6 +122,37 @@ pub enum OnUnavailable {
     Accept,
     /// Answers 503.
     Reject,
+}
+
+/// What the door does with a source's event that the broker does not confirm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnBrokerDown {
+    /// Answers 503: the sender must try again.
+    Reject,
+    /// Makes it durable on its own machine, answers 200, and publishes it when the broker is back.
+    Spool,
+}
+
+/// `ingest.spool*`: where events wait for the broker.
+#[derive(Debug, Clone)]
+pub struct SpoolConfig {
+    /// The folder; one process at a time.
+    pub path: PathBuf,
+    /// Bytes of waiting events at most; beyond it events are refused.
+    pub bytes_max: usize,
+    /// While the oldest event waits for longer than this, further ones are refused. Nothing is ever dropped.
+    pub age_max: Duration,
+}
+
+/// `[retention]`: how long what is done with is remembered at least; `None` for ever.
+#[derive(Debug, Clone)]
+pub struct RetentionConfig {
+    /// What was applied: as long as its event can come again.
+    pub inbox: Option<Duration>,
+    /// The event log, only of events that every handler is done with.
+    pub events: Option<Duration>,
+    /// Dead letters.
+    pub dead_letters: Option<Duration>,
 }
 
 /// `[worker]`
@@ -188,6 +223,8 @@ pub struct SourceConfig {
     pub verifier: Arc<Verifier>,
     /// How long an event's claim is remembered.
     pub dedup_window: Duration,
+    /// What happens to its events while the broker does not confirm.
+    pub on_broker_down: OnBrokerDown,
     /// As in [`crate::provider::Preset::counters`].
     pub counters: &'static [&'static str],
 }

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod pattern;
 pub mod problem;
 pub mod process;
+pub mod protocol;
 pub mod provider;
 pub mod queue;
 pub mod redis;

@@ -11,10 +11,10 @@ use toml::de::DeTable;
 use url::Url;
 
 use super::reader::{Context, Section, nearest};
-use super::setting::{ByteCount, ServerUrl};
+use super::setting::{ByteCount, OrOff, ServerUrl};
 use super::{
     AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig,
-    ORDERS_APIS, OnUnavailable, Servers, SourceConfig, WorkerConfig, api, http, source,
+    ORDERS_APIS, OnUnavailable, RetentionConfig, Servers, SourceConfig, SpoolConfig, WorkerConfig, api, http, source,
 };
 use crate::claims::redis::RedisSettings;
 use crate::event::{ApiName, HandlerName, SourceName};
@@ -23,6 +23,7 @@ use crate::pattern::Pattern;
 use crate::queue::rabbitmq::RabbitMqSettings;
 
 const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
 /// Bytes of a body where nothing is said: GitHub sends up to 25 MB.
 const BODY_LIMIT: usize = 25 << 20;
 /// What RabbitMQ 4 takes as one message by default.
@@ -35,6 +36,7 @@ pub(super) fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -
     let ingest = read_ingest(root.section("ingest"));
     let claims = read_claims(root.section("claims"), &ingest);
     let admin = read_admin(root.section("admin"), &ingest);
+    let retention = read_retention(root.section("retention"));
     let http = http::read_http(root.section("http"));
     let apis = read_apis(&root);
     let seal_keys = http::read_seal_keys(root.section("oauth"), apis.as_ref(), http.as_ref());
@@ -47,6 +49,7 @@ pub(super) fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -
         claims,
         worker,
         admin,
+        retention,
         http,
         backend: backend?,
         sources: sources?,
@@ -74,6 +77,11 @@ fn read_ingest(section: Section<'_>) -> IngestConfig {
         body_timeout: section.or("body_timeout", 10 * SECOND),
         publish_timeout: section.or("publish_timeout", 2 * SECOND),
         shutdown_grace: section.or("shutdown_grace", 25 * SECOND),
+        spool: SpoolConfig {
+            path: section.or("spool", "./tidegate-spool".into()),
+            bytes_max: section.or("spool_bytes_max", ByteCount(1 << 30)).0,
+            age_max: section.or("spool_age_max", DAY),
+        },
     };
     if config.bytes_in_flight_max < config.body_limit {
         section
@@ -115,6 +123,20 @@ fn read_admin(section: Section<'_>, ingest: &IngestConfig) -> AdminConfig {
     let config = AdminConfig { listen: section.or("listen", loopback(3001)), token: section.get("token") };
     if let Some(message) = config.unguarded(config.listen).or_else(|| config.unguarded(ingest.admin)) {
         section.mistake("token", message);
+    }
+    section.finish();
+    config
+}
+
+fn read_retention(section: Section<'_>) -> RetentionConfig {
+    let days = |key, days: u32| section.or(key, OrOff(Some(days * DAY))).0;
+    let config = RetentionConfig {
+        inbox: days("inbox", 35),
+        events: days("events", 35),
+        dead_letters: days("dead_letters", 90),
+    };
+    if config.inbox.is_some_and(|inbox| inbox < DAY) {
+        section.mistake("inbox", "must be at least a day: an event that comes again after it is applied again".into());
     }
     section.finish();
     config

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::reader::Setting;
-use super::{OAuthClientAuth, OnUnavailable};
+use super::{OAuthClientAuth, OnBrokerDown, OnUnavailable};
 use crate::event::{Currency, HandlerName, SourceName};
 use crate::pattern::Pattern;
 use crate::signature::Secret;
@@ -183,6 +183,17 @@ impl Setting for OnUnavailable {
         match text {
             "accept" => Ok(Self::Accept),
             "reject" => Ok(Self::Reject),
+            _ => Err(String::new()),
+        }
+    }
+}
+
+impl Setting for OnBrokerDown {
+    const EXPECTED: &'static str = "\"reject\" or \"spool\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "reject" => Ok(Self::Reject),
+            "spool" => Ok(Self::Spool),
             _ => Err(String::new()),
         }
     }

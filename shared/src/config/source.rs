@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::SourceConfig;
 use super::reader::{Section, Setting, nearest};
+use super::{OnBrokerDown, SourceConfig};
 use crate::event::SourceName;
 use crate::provider::{HMAC, preset, presets};
 use crate::signature::{
@@ -27,6 +27,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName) -> Option<Sou
     let scheme = provider.as_deref().and_then(|provider| scheme(section, &signature, provider));
     let secrets: Option<Vec<Secret>> = section.required_list("secrets");
     let dedup_window = section.or("dedup_window", 4 * DAY);
+    let on_broker_down = section.or("on_broker_down", OnBrokerDown::Reject);
     signature.finish();
     let scheme = with_tolerance(section, scheme?);
     let counters = provider.as_deref().and_then(preset).map_or(&[][..], |preset| preset.counters);
@@ -37,7 +38,16 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName) -> Option<Sou
     match Verifier::try_new(scheme.clone(), &secrets) {
         Ok(verifier) => {
             let verifier = Arc::new(verifier);
-            Some(SourceConfig { name, provider: provider?, scheme, secrets, verifier, dedup_window, counters })
+            Some(SourceConfig {
+                name,
+                provider: provider?,
+                scheme,
+                secrets,
+                verifier,
+                dedup_window,
+                on_broker_down,
+                counters,
+            })
         }
         Err(error) => {
             section.mistake("secrets", error.to_string());

@@ -97,9 +97,20 @@ fn readme_lists_every_setting() {
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
         .map(|(key, _)| key.to_owned())
         .filter(|key| {
-            ["ingest.", "claims.", "worker.", "admin.", "http.", "backend.", "source.", "handler.", "api.", "oauth."]
-                .iter()
-                .any(|section| key.starts_with(section))
+            let sections = [
+                "ingest.",
+                "claims.",
+                "worker.",
+                "admin.",
+                "retention.",
+                "http.",
+                "backend.",
+                "source.",
+                "handler.",
+                "api.",
+                "oauth.",
+            ];
+            sections.iter().any(|section| key.starts_with(section))
         })
         .collect();
     let known = Config::parse_noting_keys("full.toml", FULL, &|_| Some("a secret of the environment".to_owned())).1;
