@@ -12,7 +12,7 @@ use tidegate_shared::cache::embedded::EmbeddedCache;
 use tidegate_shared::config::{self, Backend, Config, ConfigError};
 use tidegate_shared::ledger::Ledger;
 use tidegate_shared::ledger::embedded::EmbeddedLedger;
-use tidegate_shared::process::{self, Process};
+use tidegate_shared::process::{self, Patience, Process};
 use tidegate_shared::queue::Queue;
 use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::store::Store;
@@ -101,7 +101,9 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let http = http_at.map(tracing::field::display);
     tracing::info!(listen = %at, admin = %admin_at, http, "tidegate dev is starting");
     greet(&config, Addresses { door: at, admin: admin_at, http: http_at }, built_in);
-    Ok(process::run_until_stopped(&process, config.ingest.shutdown_grace.max(config.worker.shutdown_grace)).await?)
+    let ingest = config.ingest.patience();
+    let patience = Patience { grace: ingest.grace.max(config.worker.shutdown_grace), ..ingest };
+    Ok(process::run_until_stopped(&process, patience).await?)
 }
 
 /// Where the process listens.

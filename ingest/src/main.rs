@@ -47,5 +47,5 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let listeners = Listeners { door, admin: Some((admin, telemetry::start_metrics(&process.work))) };
     let parts = Parts::connect(&config, &process.links)?;
     start(listeners, &config, parts, &process.work);
-    Ok(process::run_until_stopped(&process, config.ingest.shutdown_grace).await?)
+    Ok(process::run_until_stopped(&process, config.ingest.patience()).await?)
 }

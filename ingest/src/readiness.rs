@@ -48,7 +48,7 @@ impl Door {
     pub fn is_ready(&self) -> bool {
         let claims_needed = self.limits.on_unavailable == OnUnavailable::Reject;
         let claims_up = self.parts.claims.health().is_none_or(|cell| cell.get().is_up());
-        !self.tasks.shutdown().is_cancelled()
+        !self.tasks.leaving().is_cancelled()
             && self.parts.publisher.health().get().is_up()
             && (claims_up || !claims_needed)
     }

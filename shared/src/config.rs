@@ -18,6 +18,7 @@ use crate::environment;
 use crate::event::{ApiName, Currency, HandlerName, SourceName};
 use crate::ledger::postgres::PostgresSettings;
 use crate::pattern::Pattern;
+use crate::process::Patience;
 use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
 use crate::signature::{Scheme, Secret, Verifier};
@@ -96,10 +97,20 @@ pub struct IngestConfig {
     pub body_timeout: Duration,
     /// Time for the queue to confirm.
     pub publish_timeout: Duration,
-    /// Time to finish requests after SIGTERM.
+    /// Time after SIGTERM in which it is not ready any more but still takes connections.
+    pub drain_delay: Duration,
+    /// Time to finish requests after that.
     pub shutdown_grace: Duration,
     /// Where events wait for the broker.
     pub spool: SpoolConfig,
+}
+
+impl IngestConfig {
+    /// How long its process takes to stop.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience { drain_delay: self.drain_delay, grace: self.shutdown_grace }
+    }
 }
 
 /// `[claims]`

@@ -56,13 +56,24 @@ pub struct Process {
 }
 
 impl Process {
-    /// Stops the work, then the links; says how many tasks had to be left.
-    async fn stop(&self, grace: Duration) -> usize {
+    /// Takes work for the time that was asked for, stops the work, then the links; says how many tasks had to be left.
+    async fn stop(&self, Patience { drain_delay, grace }: Patience) -> usize {
+        self.work.leaving().cancel();
+        tokio::time::sleep(drain_delay).await;
         self.work.shutdown().cancel();
         let abandoned = self.work.finish(grace).await;
         self.links.shutdown().cancel();
         abandoned + self.links.finish(LINKS_GRACE).await
     }
+}
+
+/// How long a process that was told to stop takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Time in which it is not ready any more but still takes work: load balancers need it to look elsewhere.
+    pub drain_delay: Duration,
+    /// Time to finish what was begun.
+    pub grace: Duration,
 }
 
 /// Listens on `address`, or, if another process has it, on a free port of the same host, and says so: several processes
@@ -82,12 +93,12 @@ pub async fn listen_near(address: SocketAddr, flag: &'static str) -> Result<TcpL
     }
 }
 
-/// Runs until SIGTERM, SIGINT or the early end of a task; then stops the process's tasks, the work within `grace`.
+/// Runs until SIGTERM, SIGINT or the early end of a task; then stops the process's tasks, with `patience` for the work.
 /// A second signal leaves at once.
 ///
 /// # Errors
 /// If the system refuses signal handlers.
-pub async fn run_until_stopped(process: &Process, grace: Duration) -> std::io::Result<ExitCode> {
+pub async fn run_until_stopped(process: &Process, patience: Patience) -> std::io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let failed = tokio::select! {
         name = signals.next() => {
@@ -98,14 +109,14 @@ pub async fn run_until_stopped(process: &Process, grace: Duration) -> std::io::R
         () = process.links.failed() => true,
     };
     let abandoned = tokio::select! {
-        abandoned = process.stop(grace) => abandoned,
+        abandoned = process.stop(patience) => abandoned,
         name = signals.next() => {
             tracing::warn!(signal = name, "second signal: leaving at once; what was not finished is delivered again");
             return Ok(ExitCode::from(EXIT_ABANDONED));
         }
     };
     if abandoned > 0 {
-        tracing::warn!(abandoned, ?grace, "stopped; not everything was finished in time and will be delivered again");
+        tracing::warn!(abandoned, grace = ?patience.grace, "stopped; not everything was finished in time and will be delivered again");
         return Ok(ExitCode::from(EXIT_ABANDONED));
     }
     tracing::info!("stopped; everything was finished");

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    leaving: CancellationToken,
     shutdown: CancellationToken,
     failed: CancellationToken,
 }
@@ -20,6 +21,12 @@ impl Tasks {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Cancelled when the process will stop soon: it still takes work, and asks whoever can to send it elsewhere.
+    #[must_use]
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.leaving
     }
 
     /// Cancelled when the process is to stop.

@@ -9,6 +9,7 @@ mod adapters_queue;
 mod apis;
 mod conformance;
 mod crashes;
+mod deploys;
 mod handlers;
 mod idempotency;
 mod logins;

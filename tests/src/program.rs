@@ -85,6 +85,14 @@ impl Program {
     /// If it does not end within a minute.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal("TERM").await?;
+        self.wait().await
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// If it does not end within a minute.
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
         Ok(ended.with_context(|| format!("{} does not stop; its log: {:#?}", self.name, lock(&self.log)))??)
     }

@@ -175,6 +175,18 @@ impl Stack {
         Ok(())
     }
 
+    /// Starts whatever runs the handlers, once more.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_handlers(&mut self) -> Result<()> {
+        match self.store {
+            Store::Embedded => self.start_ingest().await?,
+            Store::Distributed { .. } => self.start_worker().await?,
+        }
+        self.until_ready().await
+    }
+
     /// A URL of the worker's API, of the worker `number` (or of the one process).
     ///
     /// # Panics
@@ -357,16 +369,23 @@ impl Stack {
     pub async fn number(&self, sql: &str) -> Result<i64> {
         match &self.store {
             Store::Embedded => Ok(self.open_store()?.query_row(sql, [], |row| row.get(0))?),
-            Store::Distributed { servers, namespace } => {
-                let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
-                let connection = tokio::spawn(connection);
-                client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
-                let row = client.query_one(sql, &[]).await?;
-                drop(client);
-                connection.await??;
+            Store::Distributed { .. } => {
+                let row = self.connect_ledger().await?.query_one(sql, &[]).await?;
                 Ok(row.get(0))
             }
         }
+    }
+
+    /// A connection of the test's own to the ledger's tables, open until it is dropped.
+    ///
+    /// # Errors
+    /// If the backend is embedded, or PostgreSQL does not answer.
+    pub async fn connect_ledger(&self) -> Result<tokio_postgres::Client> {
+        let Store::Distributed { servers, namespace } = &self.store else { bail!("the ledger is a file") };
+        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
+        tokio::spawn(connection);
+        client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
+        Ok(client)
     }
 
     /// The one text that a query of the embedded store answers with.

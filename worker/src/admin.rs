@@ -81,7 +81,7 @@ impl Admin {
 
     /// Says whether events are consumed and applied now.
     fn is_ready(&self) -> bool {
-        !self.tasks.shutdown().is_cancelled()
+        !self.tasks.leaving().is_cancelled()
             && self.migrated.load(Ordering::Acquire)
             && self.parts.components().iter().all(|cell| cell.get().is_up())
     }

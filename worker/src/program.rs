@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tidegate_shared::config::{self, Config, HandlerConfig};
-use tidegate_shared::process::{self, Process};
+use tidegate_shared::process::{self, Patience, Process};
 use tidegate_shared::telemetry;
 use tokio::net::TcpListener;
 
@@ -90,7 +91,8 @@ impl Worker {
         let parts = Parts::connect(&config, &process.links)?;
         let listeners = Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
         start(listeners, &config, &self.registry, parts, &process.work)?;
-        Ok(process::run_until_stopped(&process, config.worker.shutdown_grace).await?)
+        let patience = Patience { drain_delay: Duration::ZERO, grace: config.worker.shutdown_grace };
+        Ok(process::run_until_stopped(&process, patience).await?)
     }
 }
 

@@ -76,6 +76,7 @@ fn read_ingest(section: Section<'_>) -> IngestConfig {
         header_timeout: section.or("header_timeout", 5 * SECOND),
         body_timeout: section.or("body_timeout", 10 * SECOND),
         publish_timeout: section.or("publish_timeout", 2 * SECOND),
+        drain_delay: section.or("drain_delay", Duration::ZERO),
         shutdown_grace: section.or("shutdown_grace", 25 * SECOND),
         spool: SpoolConfig {
             path: section.or("spool", "./tidegate-spool".into()),
