@@ -6,6 +6,10 @@
 //! Three rules carry the promises: a 2xx only after a confirm or after `committed` was read; `committed` is written only
 //! after a confirm; the inbox row commits with the effects. What a claim finds is decided in [`crate::claims::decide`].
 
+mod retry;
+
+pub use retry::{Next, after_failure};
+
 use crate::claims::Decision;
 use crate::config::{OnBrokerDown, OnUnavailable};
 use crate::queue::{PublishError, Stored};

@@ -36,7 +36,6 @@ pub mod handle;
 mod http;
 mod openapi;
 mod program;
-mod retry;
 pub mod saga;
 mod settle;
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tidegate_shared::event::Event;
 use tidegate_shared::ledger::{Applied, DeadLetter, FailedAttempt, Ledger, LedgerUnavailable};
+use tidegate_shared::protocol::{Next, after_failure};
 use tidegate_shared::queue::{SettleError, Ticket};
 use tidegate_shared::wire::{Message, Progress};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::waits;
 use crate::decode::{Decoded, Undecodable};
-use crate::retry::{Next, next};
 
 /// An event whose effects and inbox row are in the ledger. Built only by [`Decoded::commit`].
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl Decoded {
         wanted_by: &str,
         ledger: &PatientLedger,
     ) -> Result<Settled, SettleError> {
-        let delay = match next(&self.progress, ladder, asked) {
+        let delay = match after_failure(&self.progress, ladder, asked) {
             Next::RetryAfter(delay) => delay,
             Next::Dead => return self.dead_letter(reason, wanted_by, ledger).await,
         };

@@ -1,15 +1,15 @@
-//! Retry: when to try a failed event again, and when to give up. Pure.
+//! After a failed attempt: when to try the event again, and when to give it up.
 
 use std::time::Duration;
 
-use tidegate_shared::wire::Progress;
+use crate::wire::Progress;
 
 /// A target's `Retry-After` is honoured up to here; a longer one would keep the event from its dead letter for days.
-pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Try again after about this long.
     RetryAfter(Duration),
     /// Give up: the ladder has no rung left.
@@ -20,7 +20,7 @@ pub(crate) enum Next {
 ///
 /// With a ladder of n delays there are n + 1 attempts, and as many again after each replay.
 #[must_use]
-pub(crate) fn next(progress: &Progress, ladder: &[Duration], asked: Option<Duration>) -> Next {
+pub fn after_failure(progress: &Progress, ladder: &[Duration], asked: Option<Duration>) -> Next {
     let made = usize::try_from(progress.attempts_on_ladder()).unwrap_or(usize::MAX);
     match ladder.get(made - 1) {
         Some(delay) => Next::RetryAfter(asked.map_or(*delay, |asked| asked.min(RETRY_AFTER_MAX).max(*delay))),
@@ -41,26 +41,26 @@ mod tests {
     #[test]
     fn each_attempt_has_its_rung_and_the_last_is_dead() {
         let ladder = [5 * SECOND, 30 * SECOND];
-        assert_eq!(next(&progress(1, 1), &ladder, None), Next::RetryAfter(5 * SECOND));
-        assert_eq!(next(&progress(2, 1), &ladder, None), Next::RetryAfter(30 * SECOND));
-        assert_eq!(next(&progress(3, 1), &ladder, None), Next::Dead);
-        assert_eq!(next(&progress(u32::MAX, 1), &ladder, None), Next::Dead);
-        assert_eq!(next(&progress(1, 1), &[], None), Next::Dead);
+        assert_eq!(after_failure(&progress(1, 1), &ladder, None), Next::RetryAfter(5 * SECOND));
+        assert_eq!(after_failure(&progress(2, 1), &ladder, None), Next::RetryAfter(30 * SECOND));
+        assert_eq!(after_failure(&progress(3, 1), &ladder, None), Next::Dead);
+        assert_eq!(after_failure(&progress(u32::MAX, 1), &ladder, None), Next::Dead);
+        assert_eq!(after_failure(&progress(1, 1), &[], None), Next::Dead);
     }
 
     #[test]
     fn a_replay_begins_the_ladder_anew() {
         let ladder = [5 * SECOND];
-        assert_eq!(next(&progress(3, 3), &ladder, None), Next::RetryAfter(5 * SECOND));
-        assert_eq!(next(&progress(4, 3), &ladder, None), Next::Dead);
+        assert_eq!(after_failure(&progress(3, 3), &ladder, None), Next::RetryAfter(5 * SECOND));
+        assert_eq!(after_failure(&progress(4, 3), &ladder, None), Next::Dead);
     }
 
     #[test]
     fn a_target_may_ask_for_longer_but_not_for_ever_and_never_for_more_attempts() {
         let ladder = [5 * SECOND];
-        assert_eq!(next(&progress(1, 1), &ladder, Some(60 * SECOND)), Next::RetryAfter(60 * SECOND));
-        assert_eq!(next(&progress(1, 1), &ladder, Some(SECOND)), Next::RetryAfter(5 * SECOND));
-        assert_eq!(next(&progress(1, 1), &ladder, Some(Duration::MAX)), Next::RetryAfter(RETRY_AFTER_MAX));
-        assert_eq!(next(&progress(2, 1), &ladder, Some(60 * SECOND)), Next::Dead);
+        assert_eq!(after_failure(&progress(1, 1), &ladder, Some(60 * SECOND)), Next::RetryAfter(60 * SECOND));
+        assert_eq!(after_failure(&progress(1, 1), &ladder, Some(SECOND)), Next::RetryAfter(5 * SECOND));
+        assert_eq!(after_failure(&progress(1, 1), &ladder, Some(Duration::MAX)), Next::RetryAfter(RETRY_AFTER_MAX));
+        assert_eq!(after_failure(&progress(2, 1), &ladder, Some(60 * SECOND)), Next::Dead);
     }
 }
