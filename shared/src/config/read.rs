@@ -139,6 +139,9 @@ fn read_retention(section: Section<'_>) -> RetentionConfig {
     if config.inbox.is_some_and(|inbox| inbox < DAY) {
         section.mistake("inbox", "must be at least a day: an event that comes again after it is applied again".into());
     }
+    if ["inbox", "events", "dead_letters"].iter().any(|key| section.has(key)) {
+        section.warn("inbox", "this version sweeps nothing yet: everything is kept for ever");
+    }
     section.finish();
     config
 }
