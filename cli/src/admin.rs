@@ -16,6 +16,7 @@ use url::Url;
 /// The environment variable with the admin token.
 const TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
 const USUAL: &str = "http://127.0.0.1:3001";
+const USUAL_INGEST: &str = "http://127.0.0.1:3003";
 /// Rows of one page.
 pub(crate) const PAGE: u32 = 200;
 
@@ -26,6 +27,18 @@ pub(crate) struct At {
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
     /// The configuration to find the admin API and its token in.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+}
+
+/// Where the admin listener of an ingest process is.
+#[derive(Debug, Args)]
+pub(crate) struct AtIngest {
+    /// The URL of the ingest's admin listener [default: http://127.0.0.1:3003]. Its token comes from
+    /// TIDEGATE_ADMIN_TOKEN.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The configuration to find ingest.admin and the token in.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
 }
@@ -47,21 +60,36 @@ pub(crate) struct Rows {
 
 impl At {
     pub(crate) fn connect(&self) -> anyhow::Result<Admin> {
-        let from_environment = environment::variable(TOKEN).map(Secret::new);
-        let (base, token) = match &self.config {
+        match &self.config {
             Some(path) => {
                 let admin = config::load(path)?.admin;
-                (format!("http://{}", admin.listen), admin.token.or(from_environment))
+                Admin::try_new(&admin.listen.to_string(), admin.token)
             }
-            None => (self.admin.clone().unwrap_or_else(|| USUAL.to_owned()), from_environment),
-        };
-        let base = if base.contains("://") { base } else { format!("http://{base}") };
-        let base = Url::parse(&base).with_context(|| format!("{base:?} is not a URL"))?;
-        Ok(Admin { http: reqwest::Client::builder().no_proxy().build()?, base, token })
+            None => Admin::try_new(self.admin.as_deref().unwrap_or(USUAL), None),
+        }
+    }
+}
+
+impl AtIngest {
+    pub(crate) fn connect(&self) -> anyhow::Result<Admin> {
+        match &self.config {
+            Some(path) => {
+                let config = config::load(path)?;
+                Admin::try_new(&config.ingest.admin.to_string(), config.admin.token)
+            }
+            None => Admin::try_new(self.admin.as_deref().unwrap_or(USUAL_INGEST), None),
+        }
     }
 }
 
 impl Admin {
+    fn try_new(base: &str, token: Option<Secret>) -> anyhow::Result<Self> {
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let base = Url::parse(&base).with_context(|| format!("{base:?} is not a URL"))?;
+        let token = token.or_else(|| environment::variable(TOKEN).map(Secret::new));
+        Ok(Self { http: reqwest::Client::builder().no_proxy().build()?, base, token })
+    }
+
     /// Asks, and reads the answer or the problem in it.
     pub(crate) async fn ask(
         &self,

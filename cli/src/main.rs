@@ -15,6 +15,7 @@ mod out;
 mod providers;
 mod sample;
 mod send;
+mod spool;
 mod table;
 
 /// Receives webhooks; never loses or repeats one.
@@ -35,6 +36,8 @@ enum Command {
     Events(events::Arguments),
     /// Look at, replay or discard dead letters.
     Dead(dead::Arguments),
+    /// Look at the events that wait in an ingest's spool, or have them drained now.
+    Spool(spool::Arguments),
     /// Check a configuration: every mistake at once.
     Check {
         /// The configuration.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Send(arguments) => send::send(arguments),
         Command::Events(arguments) => events::events(arguments),
         Command::Dead(arguments) => dead::dead(arguments),
+        Command::Spool(arguments) => spool::spool(arguments),
         Command::Check { config } => check::check(&config),
         Command::Providers { json } => providers::providers(json),
     }

@@ -99,7 +99,7 @@ impl VerifiedEvent {
 
 impl ClaimedEvent {
     /// Gives the claim up, so that the sender's next try need not wait for the lease to end.
-    pub(crate) async fn release(self, claims: &Claims) {
+    pub(crate) async fn release(&self, claims: &Claims) {
         if let Some(token) = self.token
             && let Err(error) = claims.release(&self.event.key, token).await
         {

@@ -5,31 +5,37 @@
 //! [`ClaimedEvent`](claim::ClaimedEvent) → [`PublishedEvent`](publish::PublishedEvent) →
 //! [`Accepted`](publish::Accepted). Only `Accepted` can be answered with a 2xx.
 //!
-//! Guaranteed: what was answered 2xx is durable in the queue. Not guaranteed: that it is there only once (the worker's
+//! Guaranteed: what was answered 2xx is durable in the queue, or, for a source with `on_broker_down = "spool"`, on this
+//! machine's disk until it is. Not guaranteed: that it is there only once (the worker's
 //! inbox drops twins), that an event which was not answered 2xx is absent, or that order is kept.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::bearer::Bearer;
 use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
-use tidegate_shared::config::{Backend, Config};
+use tidegate_shared::config::{Backend, Config, OnBrokerDown};
 use tidegate_shared::queue::Publisher;
 use tidegate_shared::queue::rabbitmq::RabbitMqPublisher;
 use tidegate_shared::serve::{Limits, serve};
+use tidegate_shared::spool::Spool;
 use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
 
 pub mod admin;
 pub mod claim;
+mod drain;
 pub mod publish;
 pub mod readiness;
 pub mod receive;
 pub mod respond;
 pub mod router;
+pub mod spool;
 pub mod verify;
 
+use drain::Drain;
 use receive::Door;
 
 /// A door that has just started takes connections once it can accept their events, or after this long, to say 503:
@@ -43,14 +49,17 @@ pub struct Parts {
     pub claims: Claims,
     /// Where events become durable.
     pub publisher: Publisher,
+    /// Where they are durable while that is away, for the sources that want it.
+    pub spool: Option<Spool>,
 }
 
 impl Parts {
     /// Connects to the servers of the configuration. Never waits for them: until they answer the door is not ready.
     ///
     /// # Errors
-    /// If the backend is embedded: that is one process with the worker, `tidegate dev`.
-    pub fn connect(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
+    /// If the backend is embedded: that is one process with the worker, `tidegate dev`. If there is to be a spool, and its
+    /// folder cannot be used.
+    pub async fn connect(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
         let Backend::Distributed(servers) = &config.backend else {
             anyhow::bail!(
                 "backend.kind is \"embedded\", which is one process for everything: run `tidegate dev --config FILE`, \
@@ -60,14 +69,25 @@ impl Parts {
         Ok(Self {
             claims: Claims::Redis(RedisClaims::start(&servers.redis, tasks)),
             publisher: Publisher::RabbitMq(RabbitMqPublisher::start(&servers.rabbitmq, &config.topology(), tasks)),
+            spool: open_spool(config).await?,
         })
     }
 
     /// Stands on the embedded store, which the worker in the same process shares.
     #[must_use]
     pub fn embedded(queue: tidegate_shared::queue::embedded::EmbeddedQueue) -> Self {
-        Self { claims: Claims::Embedded(EmbeddedClaims), publisher: Publisher::Embedded(queue) }
+        Self { claims: Claims::Embedded(EmbeddedClaims), publisher: Publisher::Embedded(queue), spool: None }
     }
+}
+
+/// The spool that the sources ask for; if none does any more, what an earlier configuration left is drained all the same.
+async fn open_spool(config: &Config) -> anyhow::Result<Option<Spool>> {
+    let settings = &config.ingest.spool;
+    if config.sources.values().any(|source| source.on_broker_down == OnBrokerDown::Spool) {
+        let opened = Spool::open(settings).await;
+        return Ok(Some(opened.with_context(|| format!("cannot use ingest.spool, {}", settings.path.display()))?));
+    }
+    Ok(settings.path.is_dir().then(|| Spool::drain_only(settings)))
 }
 
 /// The listeners of an ingest process.
@@ -88,6 +108,10 @@ pub fn start(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks)
         let bearer = Bearer::new(config.admin.token.as_ref());
         let router = admin::router(Arc::clone(&door), bearer, metrics);
         tasks.spawn("admin listener", serve(listener, router, limits, tasks.clone()));
+    }
+    if let Some(spool) = door.parts.spool.clone() {
+        let drain = Drain::new(Arc::clone(&door), spool);
+        tasks.spawn("drain", drain.run());
     }
     let tasks_of_door = tasks.clone();
     tasks.spawn("door", async move {

@@ -45,7 +45,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let admin = process::listen_near(config.ingest.admin, "--admin").await?;
     tracing::info!(listen = %door.local_addr()?, admin = %admin.local_addr()?, "tidegate-ingest is starting");
     let listeners = Listeners { door, admin: Some((admin, telemetry::start_metrics(&process.work))) };
-    let parts = Parts::connect(&config, &process.links)?;
+    let parts = Parts::connect(&config, &process.links).await?;
     start(listeners, &config, parts, &process.work);
     Ok(process::run_until_stopped(&process, config.ingest.patience()).await?)
 }

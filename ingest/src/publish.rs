@@ -6,10 +6,11 @@ use tidegate_shared::claims::Claims;
 use tidegate_shared::event::{Event, EventId, RequestId};
 use tidegate_shared::protocol::{AfterPublish, after_publish};
 use tidegate_shared::queue::{PublishError, Publisher, Stored};
+use tidegate_shared::spool::{Spool, SpoolError};
 use tidegate_shared::telemetry::chain;
 
 use crate::claim::ClaimedEvent;
-use crate::verify::VerifiedEvent;
+use crate::spool::SpooledEvent;
 
 /// An event that the queue has confirmed. Built only by [`ClaimedEvent::publish`].
 #[derive(Debug)]
@@ -20,10 +21,12 @@ pub struct PublishedEvent(ClaimedEvent);
 pub enum Publish {
     /// It is durable now.
     Published(PublishedEvent),
+    /// It is durable on this machine, and will be published later.
+    Spooled(SpooledEvent),
     /// It was durable before.
     AlreadyAccepted(Accepted),
     /// Another event with its id was durable before; this one is not stored.
-    Conflict(VerifiedEvent),
+    Conflict(ClaimedEvent),
 }
 
 /// The event is not known to be durable.
@@ -33,6 +36,8 @@ pub struct PublishFailure {
     pub claimed: ClaimedEvent,
     /// Why; "unknown" is kept apart from "not kept".
     pub error: PublishError,
+    /// Why it is not in the spool either, if it was to be.
+    pub spool: Option<SpoolError>,
 }
 
 /// The event is durable: the only value that becomes a 2xx.
@@ -47,6 +52,11 @@ impl Accepted {
     /// For an event that was read as durable in the claims or the queue.
     pub(crate) fn duplicate(event: &Event) -> Self {
         Self { first_time: false, event_id: event.id.clone(), request_id: event.request_id.clone() }
+    }
+
+    /// For an event that is in the spool: since now, or since before.
+    pub(crate) fn spooled(event: &Event, first_time: bool) -> Self {
+        Self { first_time, ..Self::duplicate(event) }
     }
 
     /// `accepted` or `duplicate`.
@@ -69,11 +79,17 @@ impl Accepted {
 }
 
 impl ClaimedEvent {
-    /// Publishes the event and waits for the queue's confirm, at most `deadline`.
+    /// Publishes the event and waits for the queue's confirm, at most `deadline`; without one, its source may have it
+    /// kept in `spool`.
     ///
     /// # Errors
     /// [`PublishFailure`] gives the claim back: a 2xx is out of reach.
-    pub(crate) async fn publish(self, publisher: &Publisher, deadline: Duration) -> Result<Publish, PublishFailure> {
+    pub(crate) async fn publish(
+        self,
+        publisher: &Publisher,
+        deadline: Duration,
+        spool: Option<&Spool>,
+    ) -> Result<Publish, PublishFailure> {
         let stored = publisher.publish(&self.event, self.source.dedup_window, deadline).await;
         let outcome = match &stored {
             Ok(Stored::New) => "confirmed",
@@ -88,8 +104,13 @@ impl ClaimedEvent {
         match after_publish(stored, self.source.on_broker_down) {
             AfterPublish::Accept => Ok(Publish::Published(PublishedEvent(self))),
             AfterPublish::AnswerDuplicate => Ok(Publish::AlreadyAccepted(Accepted::duplicate(&self.event))),
-            AfterPublish::Separate => Ok(Publish::Conflict(self.into_verified())),
-            AfterPublish::Spool(error) | AfterPublish::Refuse(error) => Err(PublishFailure { claimed: self, error }),
+            AfterPublish::Separate => Ok(Publish::Conflict(self)),
+            AfterPublish::Spool(error) => match spool {
+                Some(spool) => self.spool(spool, error).await,
+                // The embedded queue is on this machine's disk itself.
+                None => Err(PublishFailure { claimed: self, error, spool: None }),
+            },
+            AfterPublish::Refuse(error) => Err(PublishFailure { claimed: self, error, spool: None }),
         }
     }
 }

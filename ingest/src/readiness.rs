@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tidegate_shared::config::OnUnavailable;
 use tidegate_shared::health::{Health, HealthCell};
+use tidegate_shared::spool::{Figures, Spool};
 
 use crate::receive::Door;
 
@@ -25,6 +26,9 @@ pub struct ComponentReport {
     /// Why it is not up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of the spool: what waits in it.
+    #[serde(flatten)]
+    pub waiting: Option<Figures>,
 }
 
 impl HealthReport {
@@ -38,18 +42,19 @@ impl HealthReport {
 
 impl From<&Health> for ComponentReport {
     fn from(health: &Health) -> Self {
-        Self { state: health.state(), reason: health.reason().map(str::to_owned) }
+        Self { state: health.state(), reason: health.reason().map(str::to_owned), waiting: None }
     }
 }
 
 impl Door {
-    /// Says whether an event sent now would be accepted: the queue takes it, and the claims too where they must.
+    /// Says whether an event sent now would be accepted: the queue takes it, or the spool in its place, and the claims
+    /// where they must. With a spool, sources that reject do not count: the others would be sent away with them.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let claims_needed = self.limits.on_unavailable == OnUnavailable::Reject;
         let claims_up = self.parts.claims.health().is_none_or(|cell| cell.get().is_up());
         !self.tasks.leaving().is_cancelled()
-            && self.parts.publisher.health().get().is_up()
+            && (self.parts.publisher.health().get().is_up() || self.parts.spool.as_ref().is_some_and(Spool::is_open))
             && (claims_up || !claims_needed)
     }
 
@@ -58,7 +63,7 @@ impl Door {
         let mut health = self.parts.publisher.health().watch();
         let up = tokio::time::timeout(patience, health.wait_for(Health::is_up)).await.is_ok();
         if !up {
-            tracing::warn!("the queue is not up yet; events are refused until it is");
+            tracing::warn!("the queue is not up yet; events are spooled or refused until it is");
         }
     }
 
@@ -68,14 +73,19 @@ impl Door {
         let cells = [Some(self.parts.publisher.health()), self.parts.claims.health()];
         let states: Vec<(&'static str, Health)> =
             cells.into_iter().flatten().map(|cell: &HealthCell| (cell.name(), cell.get())).collect();
-        let all_up = states.iter().all(|(_, health)| health.is_up());
+        let spool = self.parts.spool.as_ref().map(|spool| (spool.health(), spool.figures()));
+        let spool_up = spool.as_ref().is_none_or(|(health, _)| health.is_up());
+        let all_up = spool_up && states.iter().all(|(_, health)| health.is_up());
+        let spool = spool.map(|(health, figures)| {
+            ("spool", ComponentReport { waiting: Some(figures), ..ComponentReport::from(&health) })
+        });
         HealthReport {
             status: match (self.is_ready(), all_up) {
                 (true, true) => "up",
                 (true, false) => "degraded",
                 (false, _) => "down",
             },
-            components: states.iter().map(|(name, health)| (*name, health.into())).collect(),
+            components: states.iter().map(|(name, health)| (*name, health.into())).chain(spool).collect(),
         }
     }
 }

@@ -12,8 +12,9 @@ use tidegate_shared::config::{Config, OnUnavailable, SourceConfig};
 use tidegate_shared::event::{RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
 use tidegate_shared::signature::VerifyError;
+use tidegate_shared::spool::SpoolError;
 use tidegate_shared::tasks::Tasks;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::Parts;
 use crate::claim::{Claim, ClaimError};
@@ -30,6 +31,8 @@ pub struct Door {
     pub(crate) parts: Parts,
     pub(crate) limits: DoorLimits,
     pub(crate) tasks: Tasks,
+    /// An operator wants the spool to be drained without waiting.
+    pub(crate) drain_now: Notify,
     in_flight: Arc<Semaphore>,
 }
 
@@ -96,6 +99,15 @@ pub enum IngestError {
     /// The queue did not confirm.
     #[error("the event is not known to be durable")]
     NotDurable(#[source] PublishError),
+    /// The queue did not confirm, and the spool did not keep it either.
+    #[error("the event is not in the spool, and {unpublished}")]
+    NotSpooled {
+        /// What the queue said.
+        unpublished: PublishError,
+        /// What the spool said.
+        #[source]
+        spool: SpoolError,
+    },
     /// The work of this request was lost: a panic, or the end of the process.
     #[error("the request was abandoned")]
     Abandoned,
@@ -118,6 +130,7 @@ impl Door {
                 on_unavailable: config.claims.on_unavailable,
             },
             tasks,
+            drain_now: Notify::new(),
             in_flight: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
@@ -234,16 +247,24 @@ impl Door {
             Claim::Conflict(verified) => return Ok(Admitted::Conflict(Box::new(verified.into_conflict()))),
         };
         let started = Instant::now();
-        let published = claimed.publish(&self.parts.publisher, self.limits.publish_timeout).await;
+        let Parts { publisher, spool, .. } = &self.parts;
+        let published = claimed.publish(publisher, self.limits.publish_timeout, spool.as_ref()).await;
         metrics::histogram!("tidegate_publish_seconds").record(started.elapsed().as_secs_f64());
         match published {
             Ok(Publish::Published(published)) => Ok(Admitted::Accepted(published.accept(claims).await)),
+            Ok(Publish::Spooled(spooled)) => Ok(Admitted::Accepted(spooled.accept(claims).await)),
             Ok(Publish::AlreadyAccepted(accepted)) => Ok(Admitted::Accepted(accepted)),
-            Ok(Publish::Conflict(verified)) => Ok(Admitted::Conflict(Box::new(verified.into_conflict()))),
-            // It may be queued all the same: the sender tries again, and the worker's inbox drops the twin.
-            Err(PublishFailure { claimed, error }) => {
+            Ok(Publish::Conflict(claimed)) => {
                 claimed.release(claims).await;
-                Err(IngestError::NotDurable(error))
+                Ok(Admitted::Conflict(Box::new(claimed.into_verified().into_conflict())))
+            }
+            // It may be queued all the same: the sender tries again, and the worker's inbox drops the twin.
+            Err(PublishFailure { claimed, error, spool }) => {
+                claimed.release(claims).await;
+                Err(match spool {
+                    Some(spool) => IngestError::NotSpooled { unpublished: error, spool },
+                    None => IngestError::NotDurable(error),
+                })
             }
         }
     }

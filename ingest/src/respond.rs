@@ -60,6 +60,7 @@ pub(crate) fn row(error: &IngestError) -> Row {
         IngestError::Unclaimed(ClaimError::InFlight) => (StatusCode::CONFLICT, "in_progress"),
         IngestError::Unclaimed(ClaimError::Unavailable(_))
         | IngestError::NotDurable(_)
+        | IngestError::NotSpooled { .. }
         | IngestError::Overloaded
         | IngestError::Abandoned => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
@@ -92,6 +93,7 @@ fn message(error: &IngestError) -> String {
         }
         IngestError::Unclaimed(ClaimError::Unavailable(_))
         | IngestError::NotDurable(_)
+        | IngestError::NotSpooled { .. }
         | IngestError::Overloaded
         | IngestError::Abandoned => "the event could not be stored; try again after Retry-After".to_owned(),
         IngestError::MethodNotAllowed => "send events to this URL with POST".to_owned(),
@@ -141,6 +143,7 @@ mod tests {
 
     use tidegate_shared::claims::ClaimsError;
     use tidegate_shared::queue::PublishError;
+    use tidegate_shared::spool::SpoolError;
 
     use super::*;
 
@@ -167,6 +170,9 @@ mod tests {
         ] {
             check(IngestError::NotDurable(error), 503, "unavailable", true);
         }
+        let full = SpoolError::Full { bytes_max: 1 };
+        let unpublished = PublishError::Unavailable("down".into());
+        check(IngestError::NotSpooled { unpublished, spool: full }, 503, "unavailable", true);
         check(IngestError::Overloaded, 503, "unavailable", true);
         check(IngestError::Abandoned, 503, "unavailable", true);
     }

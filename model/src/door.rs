@@ -1,6 +1,9 @@
 //! The door: requests, their claims and publishes, and the drain of the spool, which goes the same way.
 
+use tidegate_shared::claims::Decision;
+use tidegate_shared::protocol::spool::AfterDrainClaim;
 use tidegate_shared::protocol::{AfterClaim, Patience};
+use tidegate_shared::queue::Stored;
 
 use crate::rules::{Break, Heard, Redis, Table, Then};
 use crate::state::{DRAIN, Holder, Key, Phase, Request, State, holder};
@@ -94,8 +97,10 @@ fn one(table: &Table, state: &State, place: usize, out: &mut Vec<Step>) {
             out.push(("the claims do not hear that it is durable", end));
         }
         Phase::Spool => {
-            out.push(("the spool commits", State { spooled: true, ..goes(state, place, Phase::Spooled) }));
-            out.push(("the spool cannot commit", goes(state, place, Phase::Failed)));
+            let kept = if state.spooled { Stored::Duplicate } else { Stored::New };
+            let then = |kept| if table.after_spool(kept) { Phase::Spooled } else { Phase::Failed };
+            out.push(("the spool commits", State { spooled: true, ..goes(state, place, then(Ok(kept))) }));
+            out.push(("the spool cannot commit", goes(state, place, then(Err(())))));
             if table.rules.breaks(Break::AnswerBeforeSpool) {
                 out.push(("it is answered before it is spooled", State { acknowledged: true, ..*state }));
             }
@@ -119,46 +124,60 @@ fn unspooled(state: &State) -> State {
 fn claim(table: &Table, state: &State, place: usize, own: Holder, out: &mut Vec<Step>) {
     let taken =
         |state: &State| if state.key == Key::None { State { key: Key::Pending(own), ..*state } } else { *state };
-    let answered = table.decide(state.key, own);
+    let then = |state: &State, answer, patience| {
+        if place == DRAIN {
+            drain_claimed(state, table.after_drain_claim(answer))
+        } else {
+            claimed(table, state, place, table.after_claim(answer, patience))
+        }
+    };
+    let answered: Option<Decision> = Some(table.decide(state.key, own));
     for patience in [Patience::Left, Patience::Over] {
-        let then = table.after_claim(Some(answered), patience);
-        out.push(("it claims", claimed(table, &taken(state), place, then)));
+        out.push(("it claims", then(&taken(state), answered, patience)));
     }
     if table.world.redis == Redis::Perfect {
         return;
     }
     // A client library runs the command again whose reply was lost: the second run meets what the first has set.
     let again = taken(state);
-    let then = table.after_claim(Some(table.decide(again.key, own)), Patience::Over);
-    out.push(("its claim is run twice", claimed(table, &again, place, then)));
-    let unanswered = table.after_claim(None, Patience::Over);
-    out.push(("Redis does not answer its claim", claimed(table, state, place, unanswered)));
-    out.push(("Redis takes its claim and does not answer", claimed(table, &taken(state), place, unanswered)));
+    out.push(("its claim is run twice", then(&again, Some(table.decide(again.key, own)), Patience::Over)));
+    out.push(("Redis does not answer its claim", then(state, None, Patience::Over)));
+    out.push(("Redis takes its claim and does not answer", then(&again, None, Patience::Over)));
 }
 
 fn claimed(table: &Table, state: &State, place: usize, then: AfterClaim) -> State {
-    let refused = if place == DRAIN { Phase::Idle } else { Phase::Refused };
     match then {
         AfterClaim::Publish => {
             let next = goes(state, place, Phase::Publish);
             if table.rules.breaks(Break::MarkBeforeConfirm) { State { key: Key::Committed, ..next } } else { next }
         }
         AfterClaim::PublishUnclaimed => goes(state, place, Phase::PublishUnclaimed),
-        AfterClaim::AnswerDuplicate if place == DRAIN => unspooled(state),
         AfterClaim::AnswerDuplicate => goes(state, place, Phase::Accepted),
         AfterClaim::LookAgain => *state,
-        AfterClaim::RefuseInFlight | AfterClaim::RefuseUnavailable => goes(state, place, refused),
         // One body only: a conflict would be a defect of the rule, and shows as an event that is never settled.
-        AfterClaim::Separate => goes(state, place, refused),
+        AfterClaim::RefuseInFlight | AfterClaim::RefuseUnavailable | AfterClaim::Separate => {
+            goes(state, place, Phase::Refused)
+        }
+    }
+}
+
+fn drain_claimed(state: &State, then: AfterDrainClaim) -> State {
+    match then {
+        AfterDrainClaim::Publish => goes(state, DRAIN, Phase::Publish),
+        AfterDrainClaim::PublishUnclaimed => goes(state, DRAIN, Phase::PublishUnclaimed),
+        AfterDrainClaim::Remove => unspooled(state),
+        AfterDrainClaim::Separate | AfterDrainClaim::Behind | AfterDrainClaim::Stay => goes(state, DRAIN, Phase::Idle),
     }
 }
 
 fn publish(table: &Table, state: &State, place: usize, out: &mut Vec<Step>) {
     let then = |state: &State, heard: Heard| {
+        if place == DRAIN {
+            let phase = if table.leaves_spool(heard) { Phase::Confirmed } else { Phase::Failed };
+            return goes(state, place, phase);
+        }
         let phase = match table.after_publish(heard) {
             Then::Accept => Phase::Confirmed,
-            // What is in the spool stays there.
-            Then::Spool if place == DRAIN => Phase::Failed,
             Then::Spool => Phase::Spool,
             Then::Refuse => Phase::Failed,
         };

@@ -5,6 +5,9 @@ use std::time::Duration;
 use tidegate_shared::claims::{ClaimToken, Decision, Marker, decide};
 use tidegate_shared::config::{OnBrokerDown, OnUnavailable};
 use tidegate_shared::event::BodyHash;
+use tidegate_shared::protocol::spool::{
+    AfterDrain, AfterDrainClaim, AfterSpool, Company, after_drain, after_drain_claim, after_spool,
+};
 use tidegate_shared::protocol::{AfterClaim, AfterPublish, Next, Patience, after_claim, after_failure, after_publish};
 use tidegate_shared::queue::{PublishError, Stored};
 use tidegate_shared::wire::Progress;
@@ -96,6 +99,12 @@ pub struct Rules {
     pub after_claim: fn(Option<Decision>, Patience, OnUnavailable) -> AfterClaim,
     /// On the queue's answer.
     pub after_publish: fn(Result<Stored, PublishError>, OnBrokerDown) -> AfterPublish,
+    /// On the spool's answer.
+    pub after_spool: fn(Result<Stored, ()>) -> AfterSpool<()>,
+    /// On the claims' answer to the drain of the spool.
+    pub after_drain_claim: fn(Option<Decision>, OnUnavailable) -> AfterDrainClaim,
+    /// On the queue's answer to the drain.
+    pub after_drain: fn(&Result<Stored, PublishError>, Company) -> AfterDrain,
     /// On a failed attempt.
     pub after_failure: fn(&Progress, &[Duration], Option<Duration>) -> Next,
     /// A rule of order that does not hold.
@@ -106,7 +115,16 @@ impl Rules {
     /// What ships.
     #[must_use]
     pub fn shipped() -> Self {
-        Self { decide, after_claim, after_publish, after_failure, broken: None }
+        Self {
+            decide,
+            after_claim,
+            after_publish,
+            after_spool,
+            after_drain_claim,
+            after_drain,
+            after_failure,
+            broken: None,
+        }
     }
 
     /// What ships, but for one rule of order.
@@ -197,17 +215,46 @@ impl Table {
     /// What follows the queue's answer.
     #[must_use]
     pub fn after_publish(&self, heard: Heard) -> Then {
-        let outcome = match heard {
-            Heard::Confirm => Ok(Stored::New),
-            Heard::Refusal => Err(PublishError::Refused(String::new())),
-            Heard::Absence => Err(PublishError::Unavailable(String::new())),
-            Heard::Nothing => Err(PublishError::OutcomeUnknown(String::new())),
-        };
-        match (self.rules.after_publish)(outcome, self.world.on_broker_down) {
+        match (self.rules.after_publish)(heard.outcome(), self.world.on_broker_down) {
             // The embedded queue alone knows duplicates and other bodies; a rule that saw one here shows as harm.
             AfterPublish::Accept | AfterPublish::AnswerDuplicate => Then::Accept,
             AfterPublish::Spool(_) => Then::Spool,
             AfterPublish::Refuse(_) | AfterPublish::Separate => Then::Refuse,
+        }
+    }
+
+    /// Whether a 2xx follows the spool's answer.
+    #[must_use]
+    pub fn after_spool(&self, kept: Result<Stored, ()>) -> bool {
+        match (self.rules.after_spool)(kept) {
+            AfterSpool::Accept | AfterSpool::AnswerDuplicate => true,
+            // One body only.
+            AfterSpool::Separate | AfterSpool::Refuse(()) => false,
+        }
+    }
+
+    /// What the drain does after the claims' answer.
+    #[must_use]
+    pub fn after_drain_claim(&self, answer: Option<Decision>) -> AfterDrainClaim {
+        (self.rules.after_drain_claim)(answer, self.world.on_unavailable)
+    }
+
+    /// Whether the event leaves the spool after the queue's answer.
+    #[must_use]
+    pub fn leaves_spool(&self, heard: Heard) -> bool {
+        // Behind the others or in its place: it waits.
+        let step = |company| (self.rules.after_drain)(&heard.outcome(), company) == AfterDrain::CommitAndRemove;
+        step(Company::Alone) || step(Company::Together)
+    }
+}
+
+impl Heard {
+    fn outcome(self) -> Result<Stored, PublishError> {
+        match self {
+            Self::Confirm => Ok(Stored::New),
+            Self::Refusal => Err(PublishError::Refused(String::new())),
+            Self::Absence => Err(PublishError::Unavailable(String::new())),
+            Self::Nothing => Err(PublishError::OutcomeUnknown(String::new())),
         }
     }
 }

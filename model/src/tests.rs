@@ -1,6 +1,7 @@
 use tidegate_shared::claims::{ClaimToken, Decision, Marker, decide};
 use tidegate_shared::config::{OnBrokerDown, OnUnavailable};
 use tidegate_shared::event::BodyHash;
+use tidegate_shared::protocol::spool::{AfterDrain, AfterDrainClaim, Company, after_drain, after_drain_claim};
 use tidegate_shared::protocol::{AfterClaim, AfterPublish, Patience, after_claim, after_publish};
 use tidegate_shared::queue::{PublishError, Stored};
 
@@ -120,6 +121,30 @@ fn silence_is_a_confirm(outcome: Result<Stored, PublishError>, on: OnBrokerDown)
     match outcome {
         Err(PublishError::OutcomeUnknown(_)) => AfterPublish::Accept,
         other => after_publish(other, on),
+    }
+}
+
+/// Takes a twin's claim for a proof that the spool may forget its event.
+fn twin_empties_the_spool(answer: Option<Decision>, on: OnUnavailable) -> AfterDrainClaim {
+    if answer == Some(Decision::InFlight) { AfterDrainClaim::Remove } else { after_drain_claim(answer, on) }
+}
+
+/// Takes silence of the queue for a confirm of what the drain publishes.
+fn silence_empties_the_spool(outcome: &Result<Stored, PublishError>, company: Company) -> AfterDrain {
+    let silent = matches!(outcome, Err(PublishError::OutcomeUnknown(_)));
+    if silent { AfterDrain::CommitAndRemove } else { after_drain(outcome, company) }
+}
+
+#[test]
+fn each_wrong_decision_of_the_drain_does_its_harm() {
+    let shipped = Rules::shipped();
+    let table: [(&str, Rules); 2] = [
+        ("a twin empties the spool", Rules { after_drain_claim: twin_empties_the_spool, ..shipped }),
+        ("silence empties the spool", Rules { after_drain: silence_empties_the_spool, ..shipped }),
+    ];
+    for (name, rules) in table {
+        let verdict = searched(name, SPOOL, rules);
+        assert_eq!(verdict.harms(), ["lost", "stuck"], "{name} {verdict:#?}");
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! An [`event`] is verified by the [`signature`] scheme of its [`provider`], claimed through [`claims`], written down by
 //! [`wire`], made durable by the [`queue`], and applied exactly once in the [`ledger`]; what external APIs answered
-//! meanwhile is kept by the [`cache`]. [`store`] is the embedded database behind these ports where no servers are
-//! wanted, and [`redis`] the server behind two of them where they are. [`config`] is the one file for all binaries;
-//! [`serve`], [`tasks`], [`health`] and [`telemetry`] are how every process listens, lives, answers and tells.
+//! meanwhile is kept by the [`cache`]. While the broker is away, events may wait in the [`spool`]. [`store`] is the
+//! embedded database behind these ports where no servers are wanted, and [`redis`] the server behind two of them where
+//! they are. [`config`] is the one file for all binaries; [`serve`], [`tasks`], [`health`] and [`telemetry`] are how
+//! every process listens, lives, answers and tells.
 
 pub mod bearer;
 pub mod cache;
@@ -23,6 +24,7 @@ pub mod queue;
 pub mod redis;
 pub mod serve;
 pub mod signature;
+pub mod spool;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;

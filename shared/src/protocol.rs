@@ -5,8 +5,12 @@
 //!
 //! Three rules carry the promises: a 2xx only after a confirm or after `committed` was read; `committed` is written only
 //! after a confirm; the inbox row commits with the effects. What a claim finds is decided in [`crate::claims::decide`].
+//!
+//! A source that asks for it weakens the first rule by one word: a 2xx also after the fsynced commit of this machine's
+//! [`spool`]. The second rule stands as it is: [`spool`] says why.
 
 mod retry;
+pub mod spool;
 
 pub use retry::{Next, after_failure};
 

@@ -19,6 +19,8 @@ mod writer;
 
 /// Writes that may wait for the writer; one more makes its caller wait. Bounds memory, not throughput.
 const WAITING_MAX: usize = 4_096;
+/// The database's file in the folder.
+pub(crate) const DATABASE: &str = "tidegate.db";
 /// The schema, applied when the file is opened.
 const SCHEMA: &str = include_str!("store/schema.sql");
 
@@ -133,16 +135,25 @@ impl Store {
     /// # Errors
     /// [`OpenError`] says what stands in the way.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        Self::open_with(folder, SCHEMA, "store")
+    }
+
+    /// Opens a store with tables of its own, which calls itself `name` in health and metrics.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way.
+    pub(crate) fn open_with(folder: &Path, schema: &str, name: &'static str) -> Result<Self, OpenError> {
         let lock = lock_folder(folder)?;
-        let path = folder.join("tidegate.db");
-        let connection = open_writer(&path).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        let path = folder.join(DATABASE);
+        let connection =
+            open_writer(&path, schema).map_err(|source| OpenError::Database { path: path.clone(), source })?;
         sync_folder(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
         let (sender, work) = mpsc::channel(WAITING_MAX);
-        let health = HealthCell::starting("store");
+        let health = HealthCell::starting(name);
         health.set(Health::Up);
         let writer_health = health.clone();
         let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
+            .name(format!("{name}-writer"))
             .spawn(move || {
                 writer::write_until_closed(connection, work, &writer_health);
                 // Only now may another process open the folder: everything sent was written.
@@ -230,7 +241,7 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+fn open_writer(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(reader::BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -243,7 +254,7 @@ fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     // Checkpoints at 16 MiB of WAL instead of 4: fewer fsyncs of the database under load.
     connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     connection.set_prepared_statement_cache_capacity(128);
-    connection.execute_batch(SCHEMA)?;
+    connection.execute_batch(schema)?;
     Ok(connection)
 }
 

@@ -20,6 +20,7 @@ mod outages;
 mod promises;
 mod refuses;
 mod retries;
+mod spool;
 mod tidy;
 
 /// Makes a test per backend of each function.

@@ -28,9 +28,6 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName) -> Option<Sou
     let secrets: Option<Vec<Secret>> = section.required_list("secrets");
     let dedup_window = section.or("dedup_window", 4 * DAY);
     let on_broker_down = section.or("on_broker_down", OnBrokerDown::Reject);
-    if on_broker_down == OnBrokerDown::Spool {
-        section.warn("on_broker_down", "this version has no spool yet: it answers 503 while RabbitMQ does not confirm");
-    }
     signature.finish();
     let scheme = with_tolerance(section, scheme?);
     let counters = provider.as_deref().and_then(preset).map_or(&[][..], |preset| preset.counters);
