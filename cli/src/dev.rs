@@ -43,9 +43,9 @@ pub(crate) struct Arguments {
     admin: Option<SocketAddr>,
 }
 
-pub(crate) fn dev(arguments: Arguments) -> ExitCode {
+pub(crate) fn dev(arguments: Arguments, registry: &worker::Registry) -> ExitCode {
     telemetry::start_logging(LOG);
-    process::exit_with(arguments.config().map(|config| process::block_on(run(config, arguments))))
+    process::exit_with(arguments.config().map(|config| process::block_on(run(config, arguments, registry))))
 }
 
 impl Arguments {
@@ -66,7 +66,7 @@ impl Arguments {
     }
 }
 
-async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
+async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) -> anyhow::Result<ExitCode> {
     let folder = arguments.folder(&config);
     // The whole process is embedded, whatever servers the file names for the other way to run.
     let config = Config { backend: Backend::Embedded { path: folder.clone() }, ..config };
@@ -95,7 +95,7 @@ async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
         ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
         cache: Cache::Embedded(EmbeddedCache::new(store)),
     };
-    worker::start(listeners, &config, &worker::Registry::new(), parts, &process.work)?;
+    worker::start(listeners, &config, registry, parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);
     let http = http_at.map(tracing::field::display);

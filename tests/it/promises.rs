@@ -23,9 +23,9 @@ fn tests_in(folder: &Path) -> String {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let tests: String =
-        ["tests", "shared", "ingest", "worker", "model"].map(|name| tests_in(&root().join(name))).concat();
+        ["tests", "shared", "ingest", "worker", "model", "chaos"].map(|name| tests_in(&root().join(name))).concat();
     let mut named = 0;
-    for document in ["README.md", "ARCHITECTURE.md", "docs/apis.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "docs/apis.md", "docs/reliability.md"] {
         let text = std::fs::read_to_string(root().join(document)).expect("a document");
         for rest in text.split("`test: ").skip(1) {
             let name = rest.split('`').next().unwrap_or_default();

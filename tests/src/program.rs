@@ -1,7 +1,8 @@
 //! One of Tidegate's programs as a child process, with its log.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,13 +16,15 @@ use crate::eventually::eventually;
 
 /// A debug build on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Lines of a log that are kept: the newest.
+const LOG_LINES_MAX: usize = 50_000;
 
 /// A running program.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
     child: Child,
-    log: Arc<Mutex<Vec<Value>>>,
+    log: Arc<Mutex<VecDeque<Value>>>,
     /// Where it listens, as it said itself.
     pub listen: SocketAddr,
     /// Where its admin API listens.
@@ -36,12 +39,11 @@ pub struct Program {
 /// If it was not built: `cargo xtask test` builds it.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
-    let folder = here.parent().and_then(Path::parent).context("test binaries lie in target/<profile>/deps")?;
-    let path = folder.join(name);
-    if !path.exists() {
-        bail!("{} is not built; run `cargo build --workspace --bins` or `cargo xtask test`", path.display());
-    }
-    Ok(path)
+    // Tests lie in target/<profile>/deps, programs one folder up.
+    let mut found = here.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    found
+        .find(|path| path.exists())
+        .with_context(|| format!("{name} is not built; run `cargo build --workspace --bins` or `cargo xtask test`"))
 }
 
 impl Program {
@@ -53,7 +55,7 @@ impl Program {
         let mut command = Command::new(binary(name)?);
         command.args(arguments).env("TIDEGATE_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let log = Arc::<Mutex<Vec<Value>>>::default();
+        let log = Arc::<Mutex<VecDeque<Value>>>::default();
         let lines = BufReader::new(child.stderr.take().context("standard error is piped")?).lines();
         tokio::spawn(keep_log(lines, Arc::clone(&log)));
         let what = format!("{name} says where it listens");
@@ -107,6 +109,17 @@ impl Program {
         if sent.success() { Ok(()) } else { bail!("{} cannot be sent {signal}", self.name) }
     }
 
+    /// Its resident memory, in bytes.
+    ///
+    /// # Errors
+    /// If the program is gone.
+    pub fn resident(&self) -> Result<u64> {
+        let id = self.child.id().context("the program is gone")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the program has no memory")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
     /// Lines of its log at this level, such as `ERROR`.
     #[must_use]
     pub fn logged(&self, level: &str) -> Vec<Value> {
@@ -120,19 +133,26 @@ impl Program {
     }
 }
 
-fn lock(log: &Mutex<Vec<Value>>) -> std::sync::MutexGuard<'_, Vec<Value>> {
+fn lock(log: &Mutex<VecDeque<Value>>) -> std::sync::MutexGuard<'_, VecDeque<Value>> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn keep_log(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>, log: Arc<Mutex<Vec<Value>>>) {
+async fn keep_log(
+    mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
+    log: Arc<Mutex<VecDeque<Value>>>,
+) {
     while let Ok(Some(line)) = lines.next_line().await {
         let parsed = serde_json::from_str(&line).unwrap_or(Value::String(line));
-        lock(&log).push(parsed);
+        let mut log = lock(&log);
+        if log.len() == LOG_LINES_MAX {
+            log.pop_front();
+        }
+        log.push_back(parsed);
     }
 }
 
 /// The line `… is starting` names the addresses.
-fn addresses(log: &Mutex<Vec<Value>>) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
+fn addresses(log: &Mutex<VecDeque<Value>>) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
     let log = lock(log);
     let line = log.iter().find(|line| line["message"].as_str().is_some_and(|text| text.ends_with("is starting")))?;
     let address = |field: &str| line[field].as_str()?.parse().ok();

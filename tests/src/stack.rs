@@ -75,6 +75,15 @@ impl Servers {
         let (rabbitmq, redis, postgres) = tokio::try_join!(RabbitMq::own(), Redis::own(), Postgres::own())?;
         Ok(Arc::new(Self { rabbitmq, redis, postgres }))
     }
+
+    /// Has Redis forget everything.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn flush_redis(&self) -> Result<()> {
+        let mut redis = redis::Client::open(self.redis.url())?.get_multiplexed_async_connection().await?;
+        Ok(redis::cmd("FLUSHALL").exec_async(&mut redis).await?)
+    }
 }
 
 /// Where a stack keeps its data.

@@ -1,4 +1,4 @@
-//! Tidegate's developer commands: `cargo xtask test` and `cargo xtask lint`.
+//! Tidegate's developer commands: `cargo xtask test`, `cargo xtask lint` and `cargo xtask chaos`.
 #![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod chaos;
 mod lint;
 mod test;
 
@@ -26,12 +27,20 @@ enum Task {
     },
     /// Check formatting, lints and documentation.
     Lint,
+    /// Break Tidegate under load, and account for every event: `cargo xtask chaos --help`.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// For the program `tidegate-chaos`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Test { filter } => test::test(&filter),
         Task::Lint => lint::lint(),
+        Task::Chaos { arguments } => chaos::chaos(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

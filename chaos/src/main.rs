@@ -1,0 +1,119 @@
+//! `cargo xtask chaos`: breaks Tidegate under load, and accounts for every event.
+#![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use fastrand::Rng;
+use jiff::Timestamp;
+use tidegate_chaos::report::{Report, Tally};
+use tidegate_chaos::round;
+use tidegate_chaos::scenario::{self, Scenario};
+use tidegate_chaos::site::Shape;
+use tidegate_tests::install::ensure_servers;
+use tidegate_tests::stack::Servers;
+
+/// A round is no longer than this, so that a discrepancy is found soon and logs stay small.
+const ROUND_MAX: Duration = Duration::from_secs(150);
+
+/// Breaks Tidegate under load, and accounts for every event.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What is to go wrong; see --list.
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Every scenario.
+    #[arg(long)]
+    all: bool,
+    /// Minutes of load, over all scenarios.
+    #[arg(long, default_value_t = 2.0)]
+    minutes: f64,
+    /// What events, faults and their times follow from; a new one each time if it is not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where to write the report.
+    #[arg(long, value_name = "FILE", default_value = "chaos-report.json")]
+    report: PathBuf,
+    /// List the scenarios.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        scenario::ALL.iter().for_each(|scenario| println!("{:<14}  {}", scenario.name, scenario.about));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(run(&arguments))
+}
+
+impl Arguments {
+    fn scenarios(&self) -> Result<Vec<Scenario>> {
+        if self.all {
+            return Ok(scenario::ALL.to_vec());
+        }
+        if self.scenarios.is_empty() {
+            bail!("name a scenario, or say --all; --list shows them");
+        }
+        let named = |name: &String| Scenario::named(name).with_context(|| format!("there is no {name}; see --list"));
+        self.scenarios.iter().map(named).collect()
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let scenarios = arguments.scenarios()?;
+    let seed = arguments.seed.unwrap_or_else(|| Rng::new().u64(..1_000_000));
+    let each = Duration::from_secs_f64(arguments.minutes * 60.0 / scenarios.len() as f64);
+    let mut report = Report { seed, began: Timestamp::now().to_string(), scenarios: Vec::new(), failure: None };
+    println!("seed {seed}, {:.1} minutes of each of {} scenarios", each.as_secs_f64() / 60.0, scenarios.len());
+    if scenarios.iter().any(|scenario| scenario.shape != Shape::Embedded) {
+        ensure_servers().await?;
+    }
+    for scenario in &scenarios {
+        let mut tally = Tally::of(scenario.name);
+        let outcome = run_scenario(scenario, seed, each, &mut tally).await;
+        report.scenarios.push(tally);
+        std::fs::write(&arguments.report, serde_json::to_vec_pretty(&report)?)?;
+        if let Err(error) = outcome {
+            report.failure = Some(format!("{error:#}"));
+            break;
+        }
+    }
+    std::fs::write(&arguments.report, serde_json::to_vec_pretty(&report)?)?;
+    println!("\n{}\n\n{}", report.table(), report.faults());
+    println!("report: {}", arguments.report.display());
+    match &report.failure {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => {
+            println!("\nFAILED: {failure}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn run_scenario(scenario: &Scenario, seed: u64, length: Duration, tally: &mut Tally) -> Result<()> {
+    let servers = match scenario.shape {
+        Shape::Embedded => None,
+        Shape::Distributed { .. } => Some(Servers::own().await?),
+    };
+    let rounds = (length.as_secs_f64() / ROUND_MAX.as_secs_f64()).ceil().max(1.0);
+    for number in 0..rounds as u64 {
+        // Each round has a seed of its own that the first one's leads to.
+        let seed = seed.wrapping_add(number * 1_000_003);
+        round::run(scenario, servers.as_ref().map(Arc::clone), seed, length.div_f64(rounds), tally).await?;
+        println!(
+            "{}: round {} of {rounds}, {} events, {} faults, lost 0, twice 0",
+            scenario.name,
+            number + 1,
+            tally.events,
+            tally.faults.values().sum::<u64>()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,524 @@
+//! What is broken: Tidegate's programs as a user runs them, on servers that belong to the round.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+use tidegate_tests::chaos_proxy::ChaosProxy;
+use tidegate_tests::eventually::eventually;
+use tidegate_tests::program::Program;
+use tidegate_tests::sender::{SECRET, client};
+use tidegate_tests::stack::Servers;
+use tokio_postgres::NoTls;
+
+use crate::audit::Dead;
+use crate::plan::Planned;
+
+/// How long a claim holds whose request does not finish: short, so that a program can be frozen for longer.
+pub const LEASE: Duration = Duration::from_secs(2);
+/// How long everything may take to be ready again once nothing is broken any more.
+const READY: Duration = Duration::from_secs(60);
+/// A deadline that only a process without work to wait for can meet.
+const HANDLERS: &str = r#"
+[worker]
+own_handlers = ["effect"]
+shutdown_grace = "20s"
+[[handler]]
+name = "effect"
+on = ["chaos:**"]
+run = "effect"
+retry = ["100ms", "300ms"]
+concurrency = 64
+timeout = "15s"
+"#;
+
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One process on the embedded store.
+    Embedded,
+    /// Ingests and workers over RabbitMQ, Redis and PostgreSQL.
+    Distributed {
+        /// How many ingests.
+        ingests: usize,
+        /// How many workers.
+        workers: usize,
+        /// Whether each goes through a proxy to each server.
+        proxied: bool,
+        /// Whether events wait on the ingest's disk while RabbitMQ is away.
+        spooling: bool,
+    },
+}
+
+/// Who talks to which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Ingests to RabbitMQ.
+    IngestRabbitMq,
+    /// Ingests to Redis.
+    IngestRedis,
+    /// Workers to RabbitMQ.
+    WorkerRabbitMq,
+    /// Workers to Redis.
+    WorkerRedis,
+    /// Workers to PostgreSQL.
+    WorkerPostgres,
+}
+
+impl Link {
+    /// Every link.
+    pub const ALL: [Self; 5] =
+        [Self::IngestRabbitMq, Self::IngestRedis, Self::WorkerRabbitMq, Self::WorkerRedis, Self::WorkerPostgres];
+}
+
+#[derive(Debug)]
+enum Backend {
+    Embedded,
+    Distributed { servers: Arc<Servers>, namespace: String, proxies: Vec<(Link, ChaosProxy)> },
+}
+
+/// The programs with their servers.
+#[derive(Debug)]
+pub struct Site {
+    backend: Backend,
+    folder: TempDir,
+    /// `tidegate-ingest`, or the one process.
+    ingests: Vec<Program>,
+    workers: Vec<Program>,
+}
+
+/// Which programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The ingests, or the one process.
+    Ingest,
+    /// The workers; there are none where everything is one process.
+    Worker,
+}
+
+impl Site {
+    /// Starts everything, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn start(shape: Shape, servers: Option<Arc<Servers>>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("tidegate-chaos-").tempdir()?;
+        let (ingests, workers, spooling, backend) = match (shape, servers) {
+            (Shape::Embedded, _) => (1, 0, false, Backend::Embedded),
+            (Shape::Distributed { .. }, None) => bail!("this scenario needs servers"),
+            (Shape::Distributed { ingests, workers, proxied, spooling }, Some(servers)) => {
+                let namespace = format!("chaos-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+                let proxies = if proxied { proxies(&servers).await? } else { Vec::new() };
+                (ingests, workers, spooling, Backend::Distributed { servers, namespace, proxies })
+            }
+        };
+        let mut site = Self { backend, folder, ingests: Vec::new(), workers: Vec::new() };
+        for role in [Role::Ingest, Role::Worker] {
+            std::fs::write(site.config_path(role), site.config(role, spooling)?)?;
+        }
+        for _ in 0..ingests {
+            let program = site.launch(Role::Ingest, "127.0.0.1:0", "127.0.0.1:0").await?;
+            site.ingests.push(program);
+        }
+        for _ in 0..workers {
+            let program = site.launch(Role::Worker, "", "127.0.0.1:0").await?;
+            site.workers.push(program);
+        }
+        site.until_ready().await?;
+        if let Backend::Distributed { servers, .. } = &site.backend {
+            servers.rabbitmq.write_down_queues().await?;
+        }
+        Ok(site)
+    }
+
+    fn config(&self, role: Role, spooling: bool) -> Result<String> {
+        let spool = self.folder.path().join("spool");
+        let on_broker_down = if spooling { "spool" } else { "reject" };
+        let door = format!(
+            "[ingest]\npublish_timeout = \"1500ms\"\nspool = {spool:?}\n\
+             [claims]\nlease = \"{}ms\"\nwait = \"1s\"\n\
+             [[source]]\nname = \"chaos\"\nprovider = \"generic\"\nsecrets = [{SECRET:?}]\n\
+             on_broker_down = {on_broker_down:?}\n",
+            LEASE.as_millis()
+        );
+        let backend = match &self.backend {
+            Backend::Embedded => format!("kind = \"embedded\"\npath = {:?}\n", self.data()),
+            Backend::Distributed { servers, namespace, proxies } => {
+                let via = |link| proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy.addr());
+                let (rabbitmq, redis) = match role {
+                    Role::Ingest => (via(Link::IngestRabbitMq), via(Link::IngestRedis)),
+                    Role::Worker => (via(Link::WorkerRabbitMq), via(Link::WorkerRedis)),
+                };
+                let direct = (servers.rabbitmq.addr(), servers.redis.addr(), servers.postgres.addr());
+                format!(
+                    "kind = \"distributed\"\nnamespace = {namespace:?}\nrabbitmq = {:?}\nredis = {:?}\npostgres = {:?}\n",
+                    servers.rabbitmq.url_via(rabbitmq.unwrap_or(direct.0))?,
+                    servers.redis.url_via(redis.unwrap_or(direct.1))?,
+                    servers.postgres.url_via(via(Link::WorkerPostgres).unwrap_or(direct.2))?,
+                )
+            }
+        };
+        Ok(format!("{door}{HANDLERS}[backend]\n{backend}"))
+    }
+
+    /// Where this round keeps everything.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn config_path(&self, role: Role) -> PathBuf {
+        self.folder.path().join(if role == Role::Ingest { "ingest.toml" } else { "worker.toml" })
+    }
+
+    async fn launch(&self, role: Role, listen: &str, admin: &str) -> Result<Program> {
+        let config = self.config_path(role).display().to_string();
+        let (name, listen) = match (role, &self.backend) {
+            (Role::Ingest, Backend::Embedded) => ("chaos-dev", vec!["--listen", listen]),
+            (Role::Ingest, Backend::Distributed { .. }) => ("tidegate-ingest", vec!["--listen", listen]),
+            (Role::Worker, _) => ("chaos-worker", vec![]),
+        };
+        let arguments = [vec!["--config", &config, "--admin", admin], listen].concat();
+        Program::start(name, &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()).await
+    }
+
+    /// How many programs of this role there are.
+    #[must_use]
+    pub fn count(&self, role: Role) -> usize {
+        match role {
+            Role::Ingest => self.ingests.len(),
+            Role::Worker => self.workers.len(),
+        }
+    }
+
+    fn program(&mut self, role: Role, number: usize) -> &mut Program {
+        match role {
+            Role::Ingest => &mut self.ingests[number],
+            Role::Worker => &mut self.workers[number],
+        }
+    }
+
+    /// Kills a program with SIGKILL and starts it again at the same address, without waiting until it is ready.
+    ///
+    /// # Errors
+    /// If it does not start again.
+    pub async fn crash(&mut self, role: Role, number: usize) -> Result<()> {
+        self.program(role, number).kill().await?;
+        self.relaunch(role, number).await
+    }
+
+    /// Asks a program to stop, and starts it again at the same address.
+    ///
+    /// # Errors
+    /// If it does not stop, or does not start again.
+    pub async fn restart(&mut self, role: Role, number: usize) -> Result<()> {
+        self.program(role, number).terminate().await?;
+        self.relaunch(role, number).await
+    }
+
+    async fn relaunch(&mut self, role: Role, number: usize) -> Result<()> {
+        let Program { listen, admin, .. } = *self.program(role, number);
+        let program = self.launch(role, &listen.to_string(), &admin.to_string()).await?;
+        *self.program(role, number) = program;
+        Ok(())
+    }
+
+    /// Sends a program a signal by name.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub async fn signal(&mut self, role: Role, number: usize, signal: &str) -> Result<()> {
+        self.program(role, number).signal(signal).await
+    }
+
+    /// The servers.
+    ///
+    /// # Errors
+    /// If everything is one process.
+    pub fn servers(&self) -> Result<Arc<Servers>> {
+        match &self.backend {
+            Backend::Embedded => bail!("the embedded way has no servers"),
+            Backend::Distributed { servers, .. } => Ok(Arc::clone(servers)),
+        }
+    }
+
+    /// The proxy of a link.
+    ///
+    /// # Errors
+    /// If the programs are connected without one.
+    pub fn proxy(&self, link: Link) -> Result<&ChaosProxy> {
+        let Backend::Distributed { proxies, .. } = &self.backend else { bail!("the embedded way has no links") };
+        proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy).context("this scenario has no proxies")
+    }
+
+    /// Where events are sent to, at every ingest.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.ingests.iter().map(|ingest| format!("http://{}/webhooks/chaos", ingest.listen)).collect()
+    }
+
+    /// Waits until every program can do its work.
+    ///
+    /// # Errors
+    /// If one cannot within a minute; the error says what it lacks.
+    pub async fn until_ready(&self) -> Result<()> {
+        let http = client();
+        for program in self.ingests.iter().chain(&self.workers) {
+            let url = format!("http://{}/ready", program.admin);
+            eventually(&format!("{url} is ready"), READY, || async {
+                let answer = http.get(&url).send().await.map_err(|error| error.to_string())?;
+                let status = answer.status();
+                if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Events that are applied, by the counter of effects.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    pub async fn applied(&self) -> Result<u64> {
+        self.number("SELECT total FROM chaos_counter").await
+    }
+
+    /// Dead letters.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    pub async fn dead(&self) -> Result<u64> {
+        self.number("SELECT count(*) FROM dead_letters").await
+    }
+
+    async fn number(&self, sql: &str) -> Result<u64> {
+        let number: i64 = match &self.backend {
+            Backend::Embedded => self.open_store()?.query_row(sql, [], |row| row.get(0))?,
+            Backend::Distributed { .. } => self.connect_ledger().await?.query_one(sql, &[]).await?.try_get(0)?,
+        };
+        Ok(u64::try_from(number)?)
+    }
+
+    /// Every effect: the event's number and its body's fingerprint.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    pub async fn effects(&self) -> Result<Vec<(u64, String)>> {
+        let sql = "SELECT event, fingerprint FROM chaos_effects";
+        let rows: Vec<(i64, String)> = match &self.backend {
+            Backend::Embedded => {
+                let store = self.open_store()?;
+                let mut prepared = store.prepare(sql)?;
+                let rows = prepared.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                rows.collect::<Result<_, _>>()?
+            }
+            Backend::Distributed { .. } => {
+                let rows = self.connect_ledger().await?.query(sql, &[]).await?;
+                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?
+            }
+        };
+        rows.into_iter().map(|(event, print)| Ok((u64::try_from(event)?, print))).collect()
+    }
+
+    /// Every dead letter.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    pub async fn dead_letters(&self) -> Result<Vec<Dead>> {
+        let sql = "SELECT event_id, reason FROM dead_letters";
+        let rows: Vec<(Option<String>, String)> = match &self.backend {
+            Backend::Embedded => {
+                let store = self.open_store()?;
+                let mut prepared = store.prepare(sql)?;
+                let rows = prepared.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                rows.collect::<Result<_, _>>()?
+            }
+            Backend::Distributed { .. } => {
+                let rows = self.connect_ledger().await?.query(sql, &[]).await?;
+                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?
+            }
+        };
+        let dead =
+            |(id, reason): (Option<String>, String)| Dead { number: id.and_then(|id| Planned::number_of(&id)), reason };
+        Ok(rows.into_iter().map(dead).collect())
+    }
+
+    /// What the ledger keeps of an event, one line a row.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    pub async fn ledger_of(&self, number: u64) -> Result<Vec<String>> {
+        let key = format!("(SELECT event_key FROM events WHERE event_id = 'evt_{number}')");
+        let text = |table: &str, columns: &str, condition: String| {
+            let columns = columns.split(", ").map(|column| format!("coalesce(CAST({column} AS TEXT), '-')"));
+            let row = columns.collect::<Vec<_>>().join(" || ' ' || ");
+            format!("SELECT '{table}: ' || {row} FROM {table} WHERE {condition}")
+        };
+        let questions = [
+            text("events", "event_id, received_at, request_id, handlers", format!("event_id = 'evt_{number}'")),
+            text("inbox", "handler, epoch, attempts, applied_at", format!("event_key IN {key}")),
+            text("attempts", "handler, epoch, attempt, at, error", format!("event_key IN {key}")),
+            text("dead_letters", "handler, attempts, dead_at, status, reason", format!("event_id = 'evt_{number}'")),
+            text("chaos_effects", "event, fingerprint, attempt", format!("event = {number}")),
+        ];
+        let mut lines = Vec::new();
+        for question in questions {
+            match &self.backend {
+                Backend::Embedded => {
+                    let store = self.open_store()?;
+                    let mut prepared = store.prepare(&question)?;
+                    let rows = prepared.query_map([], |row| row.get::<_, String>(0))?;
+                    lines.extend(rows.collect::<Result<Vec<_>, _>>()?);
+                }
+                Backend::Distributed { .. } => {
+                    let rows = self.connect_ledger().await?.query(&question, &[]).await?;
+                    lines.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Messages that no handler has settled yet, in words; `None` if there are none. Taken ones count too.
+    ///
+    /// # Errors
+    /// If the queue cannot be asked.
+    pub async fn left(&self) -> Result<Option<String>> {
+        let Backend::Distributed { servers, namespace, .. } = &self.backend else {
+            let jobs = self.number("SELECT count(*) FROM jobs").await?;
+            return Ok((jobs > 0).then(|| format!("{jobs} jobs")));
+        };
+        for ingest in &self.ingests {
+            let health = client().get(format!("http://{}/health", ingest.listen)).send().await;
+            // One that has been stopped spools nothing.
+            if let Ok(health) = health {
+                let health: serde_json::Value = health.json().await?;
+                if let Some(events @ 1..) = health["components"]["spool"]["events"].as_u64() {
+                    return Ok(Some(format!("{events} events in a spool")));
+                }
+            }
+        }
+        let queues =
+            servers.rabbitmq.rabbitmqctl(&["-q", "--no-table-headers", "list_queues", "name", "messages"]).await?;
+        let full = queues.lines().filter(|line| line.starts_with(namespace.as_str()) && !line.ends_with("\t0"));
+        let full: Vec<&str> = full.collect();
+        Ok((!full.is_empty()).then(|| full.join(", ")))
+    }
+
+    /// Makes sure that the embedded store is whole.
+    ///
+    /// # Errors
+    /// If it is not, or is not embedded.
+    pub fn check_integrity(&self) -> Result<()> {
+        let found: String = self.open_store()?.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        ensure!(found == "ok", "the store is damaged: {found}");
+        Ok(())
+    }
+
+    /// Whether everything is one process.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.backend, Backend::Embedded)
+    }
+
+    /// Resident memory of each program, in bytes.
+    ///
+    /// # Errors
+    /// If a program is gone.
+    pub fn resident(&self) -> Result<Vec<u64>> {
+        self.ingests.iter().chain(&self.workers).map(Program::resident).collect()
+    }
+
+    /// Bytes that the store or the ledger's tables take on the disk.
+    ///
+    /// # Errors
+    /// If they cannot be asked.
+    pub async fn stored_bytes(&self) -> Result<u64> {
+        match &self.backend {
+            Backend::Embedded => {
+                let sizes = std::fs::read_dir(self.data())?.map(|entry| Ok(entry?.metadata()?.len()));
+                sizes.sum::<Result<u64>>()
+            }
+            Backend::Distributed { namespace, .. } => {
+                self.number(&format!(
+                    "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c
+                     WHERE c.relnamespace = to_regnamespace('\"{namespace}\"') AND c.relkind = 'r'"
+                ))
+                .await
+            }
+        }
+    }
+
+    /// Stops every program gracefully. Answers with the errors that they logged.
+    ///
+    /// # Errors
+    /// If one does not finish its work.
+    pub async fn stop(&mut self) -> Result<Vec<String>> {
+        let mut errors = Vec::new();
+        for program in self.ingests.iter_mut().chain(&mut self.workers) {
+            let ended = program.terminate().await?;
+            ensure!(ended.success(), "it ended with {ended}: {:#?}", program.logged("ERROR"));
+            errors.extend(program.logged("ERROR").iter().map(ToString::to_string));
+        }
+        Ok(errors)
+    }
+
+    /// Deletes what the round made on its servers.
+    ///
+    /// # Errors
+    /// If PostgreSQL does not answer.
+    pub async fn clean_up(&self) -> Result<()> {
+        let Backend::Distributed { servers, namespace, .. } = &self.backend else { return Ok(()) };
+        self.connect_ledger().await?.batch_execute(&format!("DROP SCHEMA IF EXISTS {namespace:?} CASCADE")).await?;
+        let delete = format!(
+            "[rabbit_amqqueue:delete(Q, false, false, <<\"chaos\">>) || Q <- rabbit_amqqueue:list(), \
+             binary:match(element(4, amqqueue:get_name(Q)), <<\"{namespace}\">>) =/= nomatch], ok."
+        );
+        servers.rabbitmq.rabbitmqctl(&["eval", &delete]).await.map(drop)
+    }
+
+    /// Keeps the round's folder, and says where it is.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
+    /// A connection of the round's own to the ledger.
+    ///
+    /// # Errors
+    /// If PostgreSQL does not answer.
+    pub async fn connect_ledger(&self) -> Result<tokio_postgres::Client> {
+        let Backend::Distributed { servers, namespace, .. } = &self.backend else { bail!("the ledger is a file") };
+        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
+        tokio::spawn(connection);
+        client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
+        Ok(client)
+    }
+
+    fn open_store(&self) -> Result<rusqlite::Connection> {
+        let path = self.data().join("tidegate.db");
+        let store = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        store.busy_timeout(Duration::from_secs(10))?;
+        Ok(store)
+    }
+}
+
+async fn proxies(servers: &Servers) -> Result<Vec<(Link, ChaosProxy)>> {
+    let mut proxies = Vec::new();
+    for link in Link::ALL {
+        let server = match link {
+            Link::IngestRabbitMq | Link::WorkerRabbitMq => servers.rabbitmq.addr(),
+            Link::IngestRedis | Link::WorkerRedis => servers.redis.addr(),
+            Link::WorkerPostgres => servers.postgres.addr(),
+        };
+        proxies.push((link, ChaosProxy::start(server).await?));
+    }
+    Ok(proxies)
+}

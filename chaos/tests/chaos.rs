@@ -1,0 +1,43 @@
+//! Short rounds of every kind of scenario, as each change runs them. `cargo xtask chaos` runs long ones.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tidegate_chaos::report::Tally;
+use tidegate_chaos::round;
+use tidegate_chaos::scenario::Scenario;
+use tidegate_chaos::site::Shape;
+use tidegate_tests::stack::Servers;
+
+const LENGTH: Duration = Duration::from_secs(12);
+
+async fn survives(name: &str) -> Result<Tally> {
+    let scenario = Scenario::named(name).with_context(|| format!("there is no scenario {name}"))?;
+    let servers = match scenario.shape {
+        Shape::Embedded => None,
+        Shape::Distributed { .. } => Some(Servers::own().await?),
+    };
+    let mut tally = Tally::of(name);
+    round::run(&scenario, servers, 4, LENGTH, &mut tally).await?;
+    assert!(tally.events > 0 && tally.faults.values().sum::<u64>() > 0, "{tally:?}");
+    assert_eq!(tally.acknowledged, tally.applied + tally.dead, "{tally:?}");
+    assert!(tally.logged_errors.is_empty(), "{tally:?}");
+    Ok(tally)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_process_is_killed_again_and_again() -> Result<()> {
+    let tally = survives("embedded-kill").await?;
+    assert!(tally.integrity_checks > 0, "{tally:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_to_servers_break_again_and_again() -> Result<()> {
+    survives("network").await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_breaks_again_and_again() -> Result<()> {
+    survives("everything").await.map(drop)
+}
