@@ -152,7 +152,9 @@ fn write_configuration(folder: &Folder, ports: &Ports) -> Result<()> {
     // To the standard output, which is the log that a failure quotes.
     let log = "log.file = false\nlog.console = true\nlog.console.level = warning\n";
     folder.write("rabbitmq.conf", &(listener + log))?;
-    folder.write("advanced.config", "[].\n")?;
+    // When a broker is killed while it moves an expired message to its next queue, it tries again after this time; by
+    // default that is three minutes.
+    folder.write("advanced.config", "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n")?;
     folder.write("enabled_plugins", "[].\n")?;
     folder.write(".erlang.cookie", "TIDEGATETESTS")?;
     // Erlang takes no cookie that others can read.
