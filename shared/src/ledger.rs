@@ -27,6 +27,7 @@ mod row;
 mod statement;
 mod step;
 mod story;
+mod sweep;
 mod version;
 
 pub mod embedded;
@@ -39,6 +40,7 @@ pub use effects::{Effects, Ending, Statement, Value};
 pub use grant::Grant;
 pub use keyed::{BeginKeyed, Begun, FinishKeyed, KeptAnswer};
 pub use step::{HandlerSteps, StepOutcome, StepRecord};
+pub use sweep::Swept;
 
 use read::Follow;
 use row::Row;

@@ -30,6 +30,8 @@ mod grants;
 mod keyed;
 #[path = "adapters_ledger/postgres_only.rs"]
 mod postgres_only;
+#[path = "adapters_ledger/retention.rs"]
+mod retention;
 #[path = "adapters_ledger/steps.rs"]
 mod steps;
 #[path = "adapters_ledger/stories.rs"]
@@ -94,5 +96,9 @@ on_both! {
     keyed::a_finish_that_is_refused_keeps_nothing,
     grants::a_grant_is_renewed_lost_and_brought_back,
     grants::of_many_that_renew_a_grant_one_does,
+    retention::an_event_that_is_done_is_forgotten_whole_when_it_is_old,
+    retention::an_event_with_a_dead_letter_is_kept_until_that_is_forgotten,
+    retention::bodies_go_and_what_was_applied_stays_known,
+    retention::what_is_kept_does_not_grow_with_what_came,
     commits::migrations_run_once_however_many_try,
 }

@@ -36,6 +36,7 @@ pub mod handle;
 mod http;
 mod openapi;
 mod program;
+mod retention;
 pub mod saga;
 mod settle;
 
@@ -169,6 +170,8 @@ async fn consume_all(
         };
         tasks.spawn("consumer", Arc::new(consumer).run(parts.queue.clone(), tasks.clone()));
     }
+    // Only now: before, there may be no tables.
+    tasks.spawn("retention", retention::sweep(parts.ledger.clone(), config.retention, tasks.shutdown().clone()));
     let backstop = Arc::new(Backstop { ledger, topology });
     for stream in [Stream::Dead, Stream::Unrouted] {
         tasks.spawn("backstop", Arc::clone(&backstop).run(parts.queue.clone(), stream, tasks.clone()));

@@ -36,13 +36,13 @@ pub(super) fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -
     let ingest = read_ingest(root.section("ingest"));
     let claims = read_claims(root.section("claims"), &ingest);
     let admin = read_admin(root.section("admin"), &ingest);
-    let retention = read_retention(root.section("retention"));
     let http = http::read_http(root.section("http"));
     let apis = read_apis(&root);
     let seal_keys = http::read_seal_keys(root.section("oauth"), apis.as_ref(), http.as_ref());
     let backend = read_backend(root.section("backend"), &ingest, &claims);
     let sources = read_sources(&root);
     let handlers = read_handlers(&root, &worker, sources.as_ref(), apis.as_ref());
+    let retention = read_retention(root.section("retention"), sources.as_ref(), handlers.as_deref());
     root.finish();
     Some(Config {
         ingest,
@@ -129,7 +129,11 @@ fn read_admin(section: Section<'_>, ingest: &IngestConfig) -> AdminConfig {
     config
 }
 
-fn read_retention(section: Section<'_>) -> RetentionConfig {
+fn read_retention(
+    section: Section<'_>,
+    sources: Option<&BTreeMap<SourceName, SourceConfig>>,
+    handlers: Option<&[HandlerConfig]>,
+) -> RetentionConfig {
     let days = |key, days: u32| section.or(key, OrOff(Some(days * DAY))).0;
     let config = RetentionConfig {
         inbox: days("inbox", 35),
@@ -139,8 +143,16 @@ fn read_retention(section: Section<'_>) -> RetentionConfig {
     if config.inbox.is_some_and(|inbox| inbox < DAY) {
         section.mistake("inbox", "must be at least a day: an event that comes again after it is applied again".into());
     }
-    if ["inbox", "events", "dead_letters"].iter().any(|key| section.has(key)) {
-        section.warn("inbox", "this version sweeps nothing yet: everything is kept for ever");
+    let window = sources.into_iter().flat_map(BTreeMap::values).map(|source| source.dedup_window).max();
+    let ladder = handlers.into_iter().flatten().map(|handler| handler.retry.iter().sum::<Duration>()).max();
+    let comes_again = window.max(ladder).unwrap_or_default();
+    if config.inbox.is_some_and(|inbox| inbox < comes_again) {
+        section.mistake(
+            "inbox",
+            "must be at least as long as every source's dedup_window and every handler's delays together: an event that \
+             comes again after it is applied again"
+                .into(),
+        );
     }
     section.finish();
     config

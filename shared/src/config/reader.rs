@@ -197,11 +197,6 @@ impl<'a> Section<'a> {
         self.mistake_at(line, key, message);
     }
 
-    /// Says whether the file has `key`.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.table.is_some_and(|table| table.contains_key(key))
-    }
-
     /// Warns about `key`.
     pub(super) fn warn(&self, key: &str, message: &str) {
         self.context.warnings.borrow_mut().push(format!("{}: {message}", self.path_of(key)));

@@ -60,6 +60,7 @@ fn each_mistake_has_its_message() {
     check(&SOURCE.replace("env:SECRET", "env:MISSING"), "the environment variable MISSING is not set");
     check(&SOURCE.replace("env:SECRET", "short"), "secrets");
     check(&format!("{SOURCE}{SOURCE}"), "another source has this name");
+    check(&format!("{SOURCE}[retention]\ninbox = \"3d\""), "every source's dedup_window");
     check(&format!("{SOURCE}tolerance = \"5m\"\n"), "signs no timestamp");
     check(&SOURCE.replace("provider = \"github\"", "provider = \"hmac\""), "[source.signature]");
     check("[admin]\nlisten = \"0.0.0.0:3001\"\n", "can be reached from other machines");

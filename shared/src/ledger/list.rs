@@ -36,7 +36,7 @@ const SAME_ID_MAX: i64 = 100;
 
 /// SQL under construction: conditions with their parameters.
 #[derive(Default)]
-struct Conditions {
+pub(super) struct Conditions {
     all: Vec<String>,
     params: Vec<Value>,
 }
@@ -47,7 +47,7 @@ impl Conditions {
         format!("${}", self.params.len())
     }
 
-    fn bind_all(&mut self, values: impl IntoIterator<Item = Value>) -> String {
+    pub(super) fn bind_all(&mut self, values: impl IntoIterator<Item = Value>) -> String {
         let places: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
         places.join(", ")
     }
@@ -61,7 +61,7 @@ impl Conditions {
         if self.all.is_empty() { "WHERE true".to_owned() } else { format!("WHERE {}", self.all.join(" AND ")) }
     }
 
-    fn into_statement(self, sql: String) -> Statement {
+    pub(super) fn into_statement(self, sql: String) -> Statement {
         Statement { sql: sql.into(), params: self.params }
     }
 }

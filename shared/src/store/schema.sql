@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     replay_of    TEXT
 );
 CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (handler, ready_at, id) WHERE taken = 0;
+CREATE INDEX IF NOT EXISTS jobs_by_event ON jobs (event_seq);
 CREATE INDEX IF NOT EXISTS jobs_dead ON jobs (id) WHERE taken = 0 AND deliveries >= 20;  -- queue::DELIVERY_LIMIT
 
 -- What external APIs answered: worth nothing but time, and bounded by cache::embedded.
