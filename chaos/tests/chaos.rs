@@ -21,7 +21,9 @@ async fn survives(name: &str) -> Result<Tally> {
     round::run(&scenario, servers, 4, LENGTH, &mut tally).await?;
     assert!(tally.events > 0 && tally.faults.values().sum::<u64>() > 0, "{tally:?}");
     assert_eq!(tally.acknowledged, tally.applied + tally.dead, "{tally:?}");
-    assert!(tally.logged_errors.is_empty(), "{tally:?}");
+    // Other errors may be about what was broken; this one never is.
+    let dropped: Vec<_> = tally.logged_errors.iter().filter(|line| line.contains("dropped")).collect();
+    assert!(dropped.is_empty(), "a delivery was dropped unsettled: {dropped:#?}");
     Ok(tally)
 }
 
