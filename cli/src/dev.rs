@@ -87,9 +87,11 @@ async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) 
     };
     let (at, admin_at) = (door.local_addr()?, admin.local_addr()?);
     let http_at = http.as_ref().map(TcpListener::local_addr).transpose()?;
+    // Before whatever counts.
+    let metrics = telemetry::start_metrics(&process.work);
     let store = Store::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
-    let listeners = worker::Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
+    let listeners = worker::Listeners { admin: (admin, metrics), http };
     let parts = worker::Parts {
         queue: Queue::Embedded(queue.clone()),
         ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),

@@ -60,7 +60,7 @@ impl VerifiedEvent {
         let token = ClaimToken::generate();
         let give_up = Instant::now() + limits.claim_wait;
         loop {
-            let asked = claims.claim(&self.event.key, token, &self.event.fingerprint, limits.claim_lease).await;
+            let asked = claims.claim(&self.event.key, token, self.event.known_by(), limits.claim_lease).await;
             let patience = if Instant::now() + LOOK_EVERY < give_up { Patience::Left } else { Patience::Over };
             match after_claim(asked.as_ref().ok().copied(), patience, limits.on_unavailable) {
                 AfterClaim::Publish => return Ok(Claim::Fresh(self.claimed(Some(token)))),

@@ -137,7 +137,7 @@ impl Drain {
         for _ in 0..2 {
             let token = ClaimToken::generate();
             let limits = &self.door.limits;
-            let asked = self.door.parts.claims.claim(&event.key, token, &event.fingerprint, limits.claim_lease).await;
+            let asked = self.door.parts.claims.claim(&event.key, token, event.known_by(), limits.claim_lease).await;
             match after_drain_claim(asked.ok(), limits.on_unavailable) {
                 AfterDrainClaim::Publish => return State::Publish(Box::new(event), Some(token)),
                 AfterDrainClaim::PublishUnclaimed => return State::Publish(Box::new(event), None),
@@ -157,7 +157,7 @@ impl Drain {
         let outcome = parts.publisher.publish(&event, waiting.window, deadline).await;
         let step = after_drain(&outcome, company);
         if step == AfterDrain::CommitAndRemove {
-            if let Err(error) = parts.claims.accept(&event.key, &event.fingerprint, waiting.window).await {
+            if let Err(error) = parts.claims.accept(&event.key, event.known_by(), waiting.window).await {
                 tracing::debug!(error = %chain(&error), event_id = %event.id, "a drained event is not marked in the claims");
             }
         } else if let Some(token) = token

@@ -121,7 +121,7 @@ impl PublishedEvent {
     /// A failure is logged and counted, and the sender still reads 2xx: the event is durable.
     pub(crate) async fn accept(self, claims: &Claims) -> Accepted {
         let ClaimedEvent { event, source, .. } = self.0;
-        let marked = claims.accept(&event.key, &event.fingerprint, source.dedup_window).await;
+        let marked = claims.accept(&event.key, event.known_by(), source.dedup_window).await;
         let outcome = if marked.is_ok() { "marked" } else { "unmarked" };
         metrics::counter!("tidegate_accept_total", "source" => event.source.to_string(), "outcome" => outcome)
             .increment(1);

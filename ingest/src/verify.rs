@@ -44,7 +44,7 @@ impl RawRequest {
             content_type,
             headers,
             body_hash: BodyHash::of(&self.body),
-            fingerprint: BodyHash::without_counters(&self.body, self.source.counters),
+            fingerprint: Some(BodyHash::without_counters(&self.body, self.source.counters)),
             body: self.body,
         };
         Ok(VerifiedEvent { event, source: self.source })

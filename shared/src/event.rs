@@ -286,16 +286,22 @@ pub struct Event {
     /// SHA-256 of `body`.
     pub body_hash: BodyHash,
     /// What tells an event from another one with its id: `body_hash`, less the counters that its provider changes
-    /// between deliveries. Of use at the door only, so that it does not travel with the message.
-    pub fingerprint: BodyHash,
+    /// between deliveries. `None` in a message of a build that did not write it yet.
+    pub fingerprint: Option<BodyHash>,
 }
 
 impl Event {
     /// The same event under the key that tells it from the earlier one with its id and another body.
     #[must_use]
     pub fn into_conflict(self) -> Self {
-        let key = EventKey::of_conflict(&self.source, &self.id, &self.fingerprint);
+        let key = EventKey::of_conflict(&self.source, &self.id, self.known_by());
         Self { key, ..self }
+    }
+
+    /// The fingerprint, or the body's hash where there is none.
+    #[must_use]
+    pub fn known_by(&self) -> &BodyHash {
+        self.fingerprint.as_ref().unwrap_or(&self.body_hash)
     }
 
     /// `source.event.type`, as topic exchanges route it.

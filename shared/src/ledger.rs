@@ -22,6 +22,7 @@ mod grant;
 mod keep;
 mod keyed;
 mod list;
+mod pending;
 mod read;
 mod row;
 mod statement;
@@ -39,6 +40,7 @@ mod tests;
 pub use effects::{Effects, Ending, Statement, Value};
 pub use grant::Grant;
 pub use keyed::{BeginKeyed, Begun, FinishKeyed, KeptAnswer};
+pub use pending::Pending;
 pub use step::{HandlerSteps, StepOutcome, StepRecord};
 pub use sweep::Swept;
 
@@ -46,7 +48,7 @@ use read::Follow;
 use row::Row;
 
 /// Schema version that this build reads and writes.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 /// Rows of one page at most, whatever its limit says.
 pub const PAGE_MAX: u32 = 1_000;
 
@@ -74,13 +76,24 @@ pub struct Commit {
     pub wanted_by: Arc<str>,
 }
 
-/// What became of one [`Commit`]. Both are durable.
+/// What became of one [`Commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// The effects were applied now.
     Now,
     /// They had been applied before, or were discarded by an operator; nothing else happened.
     Before,
+    /// Another event had been applied under this key: it has to be committed as [`Event::into_conflict`].
+    OtherBody,
+}
+
+/// What became of a [`DeadLetter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is kept, or need not be: the event was applied or discarded before.
+    Done,
+    /// Another event had been applied under this key: it has to be kept as [`DeadLetter::into_conflict`].
+    OtherBody,
 }
 
 /// Why effects were not committed.
@@ -136,6 +149,17 @@ pub struct DeadLetter {
     pub dead_at: Timestamp,
     /// As in [`Commit::wanted_by`]; empty where the message could not be read.
     pub wanted_by: Arc<str>,
+}
+
+impl DeadLetter {
+    /// The same, of the event under the key that tells it from the one that was applied.
+    #[must_use]
+    pub fn into_conflict(self) -> Self {
+        let Some(event) = self.event else { return self };
+        let event = Event::clone(&event).into_conflict();
+        let message = WireMessage { message_id: event.key.to_string(), ..self.message };
+        Self { event: Some(Arc::new(event)), message, ..self }
+    }
 }
 
 /// The status of an event, or of one handler's part in it.
@@ -415,7 +439,7 @@ port! {
     ///
     /// # Errors
     /// If the ledger cannot be reached.
-    pub fn dead_letter(dead: DeadLetter) -> Result<(), LedgerUnavailable>;
+    pub fn dead_letter(dead: DeadLetter) -> Result<Kept, LedgerUnavailable>;
 
     /// Keeps an event that no handler wants in the event log.
     ///

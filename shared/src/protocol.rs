@@ -16,6 +16,7 @@ pub use retry::{Next, after_failure};
 
 use crate::claims::Decision;
 use crate::config::{OnBrokerDown, OnUnavailable};
+use crate::event::BodyHash;
 use crate::queue::{PublishError, Stored};
 
 /// Whether a request may still wait for the outcome of its twin.
@@ -95,9 +96,26 @@ pub fn after_publish(outcome: Result<Stored, PublishError>, on_broker_down: OnBr
     }
 }
 
+/// Says whether what came is another event than the one that was applied under its key: the claims, which tell the two
+/// apart at the door, may have lost what they knew. What is not known does not tell them apart.
+#[must_use]
+pub fn is_another_event(applied: Option<&BodyHash>, came: Option<&BodyHash>) -> bool {
+    matches!((applied, came), (Some(applied), Some(came)) if applied != came)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_two_known_fingerprints_tell_events_apart() {
+        let [one, other] = [b"one", b"two"].map(|body| BodyHash::of(body));
+        assert!(is_another_event(Some(&one), Some(&other)));
+        assert!(!is_another_event(Some(&one), Some(&one)));
+        for (applied, came) in [(None, Some(&one)), (Some(&one), None), (None, None)] {
+            assert!(!is_another_event(applied, came));
+        }
+    }
 
     #[test]
     fn each_answer_of_the_claims_has_its_step() {

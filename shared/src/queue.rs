@@ -12,6 +12,7 @@ use crate::wire::{Message, WireMessage};
 
 pub mod embedded;
 pub mod rabbitmq;
+mod tally;
 
 /// How often one delivery may end without an answer (the process died under it) before the backstop takes it.
 pub const DELIVERY_LIMIT: u32 = 20;
@@ -258,6 +259,14 @@ impl Queue {
         match self {
             Self::Embedded(queue) => queue.deliver(handler, message).await,
             Self::RabbitMq(queue) => queue.deliver(handler, message).await,
+        }
+    }
+
+    /// How many messages of each handler wait to be taken now; `None` if the queue cannot be asked.
+    pub async fn queued(&self) -> Option<Vec<(HandlerName, u64)>> {
+        match self {
+            Self::Embedded(queue) => queue.queued().await,
+            Self::RabbitMq(queue) => queue.queued().await,
         }
     }
 

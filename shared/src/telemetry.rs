@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -54,6 +55,7 @@ pub fn start_metrics(tasks: &Tasks) -> PrometheusHandle {
         .expect("the list of buckets is not empty")
         .install_recorder()
         .expect("metrics are started once in a process");
+    metrics::gauge!("tidegate_start_time_seconds").set(Timestamp::now().as_second() as f64);
     let (drained, shutdown) = (handle.clone(), tasks.shutdown().clone());
     tasks.spawn("metrics", async move {
         while shutdown.run_until_cancelled(tokio::time::sleep(DRAIN_EVERY)).await.is_some() {

@@ -146,6 +146,9 @@ impl Message {
         put("tg-received-at", event.received_at.to_string());
         put("tg-request-id", event.request_id.to_string());
         put("tg-body-hash", event.body_hash.to_string());
+        if let Some(fingerprint) = &event.fingerprint {
+            put("tg-fingerprint", fingerprint.to_string());
+        }
         if let Some(traceparent) = &event.traceparent {
             put("traceparent", traceparent.clone());
         }
@@ -189,7 +192,7 @@ impl Message {
             headers: wire.http_headers()?,
             body: wire.body.clone(),
             body_hash,
-            fingerprint: body_hash,
+            fingerprint: wire.fingerprint()?,
         };
         Ok(Self { event, progress: wire.progress()? })
     }
@@ -223,6 +226,15 @@ impl WireMessage {
         let (_, value) =
             self.headers.iter().find(|(have, _)| have == name).ok_or(DecodeError::Missing { field: name })?;
         std::str::from_utf8(value).map_err(|_| invalid(name))
+    }
+
+    fn fingerprint(&self) -> Result<Option<BodyHash>, DecodeError> {
+        let field = "tg-fingerprint";
+        match self.text(field) {
+            Ok(text) => BodyHash::from_hex(text).map(Some).ok_or(invalid(field)),
+            Err(DecodeError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn progress(&self) -> Result<Progress, DecodeError> {

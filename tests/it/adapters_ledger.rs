@@ -14,7 +14,7 @@ use tidegate_shared::ledger::embedded::EmbeddedLedger;
 use tidegate_shared::ledger::postgres::{PostgresLedger, PostgresSettings};
 use tidegate_shared::ledger::{
     Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, DeadLetterStatus, Effects, EventFilter, FailedAttempt,
-    Ledger, Migration, Page, Status, StepOutcome, StepRecord, Value, overall_status,
+    Kept, Ledger, Migration, Page, Status, StepOutcome, StepRecord, Value, overall_status,
 };
 use tidegate_shared::store::Store;
 use tidegate_shared::tasks::Tasks;
@@ -70,6 +70,7 @@ async fn within_a_minute(claim: impl Future<Output = ()>) {
 on_both! {
     commits::is_applied_once_however_often_it_is_committed,
     commits::is_applied_once_when_a_batch_holds_it_twice,
+    commits::another_body_under_an_id_is_told_apart,
     commits::bad_statements_are_refused_alone,
     commits::a_batch_of_nothing_but_bad_statements_is_refused,
     commits::two_ledgers_apply_each_event_once,
@@ -78,6 +79,7 @@ on_both! {
     stories::an_events_story_shows_in_its_status,
     stories::an_event_is_found_by_key_and_by_id_in_every_source,
     stories::pages_show_every_row_once_newest_first,
+    stories::what_failed_is_pending_until_it_is_applied_or_dead,
     dead_letters::a_dead_letter_is_replayed_and_delivered,
     dead_letters::a_replay_that_dies_is_dead_again_under_its_id,
     dead_letters::nothing_is_both_dead_and_applied,

@@ -149,7 +149,7 @@ fn event_with(event_type: &str, body: &[u8]) -> Event {
         content_type: Some("application/json".to_owned()),
         headers,
         body_hash: BodyHash::of(body),
-        fingerprint: BodyHash::of(body),
+        fingerprint: Some(BodyHash::of(body)),
         body: Bytes::copy_from_slice(body),
     }
 }

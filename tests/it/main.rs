@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod accepts;
+mod account;
 mod adapters_cache;
 mod adapters_ledger;
 mod adapters_queue;
@@ -22,6 +23,7 @@ mod refuses;
 mod retries;
 mod spool;
 mod tidy;
+mod upgrades;
 
 /// Makes a test per backend of each function.
 macro_rules! on_both_backends {

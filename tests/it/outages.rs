@@ -1,10 +1,12 @@
 //! A server goes away and comes back: what senders read meanwhile, and that nothing is lost.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::sender::{self, client, send};
+use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
 use tidegate_tests::stack::{SOON, SOURCES, Servers, Stack};
 use tidegate_tests::target::Target;
 
@@ -106,6 +108,30 @@ async fn events_are_accepted_and_applied_once_while_redis_is_down() -> Result<()
         }
     })
     .await?;
+    stack.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_under_an_id_is_applied_although_redis_forgot_the_first() -> Result<()> {
+    let (rabbitmq, redis, postgres) =
+        tokio::try_join!(RabbitMq::shared_or_own(), Redis::own(), Postgres::shared_or_own())?;
+    let servers = Arc::new(Servers { rabbitmq, redis, postgres });
+    let stack = Stack::start_on(servers.clone(), &format!("{SOURCES}{PAYMENTS}")).await?;
+    // Each is accepted: nobody at the door knows the others any more.
+    for (payment, applied) in [("pi_1", 1), ("pi_2", 2), ("pi_1", 2), ("pi_2", 2)] {
+        let answer = send(&client(), &stack.url("stripe"), &sender::payment("evt_1", payment)).await?;
+        assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{answer:?}");
+        stack.until_number("SELECT COUNT(*) FROM payments", applied, SOON).await?;
+        servers.flush_redis().await?;
+    }
+    eventually("all four are settled", SOON, || async {
+        let settled = stack.metric("tidegate_settle_total", &["outcome=\"applied"]).await;
+        if settled.as_ref().is_ok_and(|settled| *settled > 3.5) { Ok(()) } else { Err(format!("{settled:?}")) }
+    })
+    .await?;
+    assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, 2);
+    let conflicts = stack.metric("tidegate_inbox_conflicts_total", &[]).await?;
+    assert!((conflicts - 2.0).abs() < f64::EPSILON, "{conflicts}");
     stack.finish().await
 }
 

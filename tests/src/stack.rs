@@ -1,6 +1,7 @@
 //! Tidegate as a user runs it, on one of the two backends, with a configuration of the test's.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -293,6 +294,12 @@ impl Stack {
         .await
     }
 
+    /// The folder of the embedded store.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Where to send a source's events, at the first ingest.
     #[must_use]
     pub fn url(&self, source: &str) -> String {
@@ -407,7 +414,7 @@ impl Stack {
     }
 
     fn open_store(&self) -> Result<rusqlite::Connection> {
-        let path = self.folder.path().join("data/tidegate.db");
+        let path = self.data().join("tidegate.db");
         let store = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         store.busy_timeout(Duration::from_secs(5))?;
         Ok(store)
@@ -434,6 +441,36 @@ impl Stack {
     pub async fn metrics(&self, program: &Program) -> Result<String> {
         let answer = self.http.get(format!("http://{}/metrics", program.admin)).send().await?;
         Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// The sum of a metric's lines that hold every one of `labels`, such as `handler="orders"`, over all processes.
+    ///
+    /// # Errors
+    /// If one does not answer.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
+        let mut sum = 0.0;
+        for program in self.ingests.iter().chain(&self.workers) {
+            let text = self.metrics(program).await?;
+            let of_metric =
+                text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+            let wanted = of_metric.filter(|line| labels.iter().all(|label| line.contains(label)));
+            sum += wanted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
+        }
+        Ok(sum)
+    }
+
+    /// Has RabbitMQ lose what waits for a handler, as a broker with a defect would: without a word.
+    ///
+    /// # Errors
+    /// If the backend is embedded, or RabbitMQ does not answer.
+    pub async fn lose_queue_of(&self, handler: &str) -> Result<()> {
+        let Store::Distributed { servers, namespace } = &self.store else { bail!("the queue is a table") };
+        let connection =
+            lapin::Connection::connect(servers.rabbitmq.url(), lapin::ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let queue = format!("{namespace}.handler.{handler}");
+        channel.queue_purge(queue.into(), lapin::options::QueuePurgeOptions { nowait: false }).await?;
+        Ok(connection.close(200, "OK".into()).await?)
     }
 
     /// Stops every process gracefully, and makes sure that nothing was left behind or complained about.

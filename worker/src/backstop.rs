@@ -12,7 +12,7 @@ use tidegate_shared::telemetry::chain;
 
 use crate::consume::{for_each_delivery, wanted_by};
 use crate::decode::Received;
-use crate::settle::{PatientLedger, Settled};
+use crate::settle::{PatientLedger, Settled, count_settled};
 
 /// Deliveries of these streams held at once: neither is in a hurry.
 const PREFETCH: u16 = 16;
@@ -48,14 +48,15 @@ impl Backstop {
 
     async fn give_up(&self, delivery: Delivery) -> Result<Settled, SettleError> {
         let handler = delivery.given_up_by.clone().unwrap_or_else(|| name("unknown"));
-        match (Received { handler, delivery }).decode() {
+        let settled = match (Received { handler: handler.clone(), delivery }).decode() {
             Ok(decoded) => {
                 let wanted_by = wanted_by(&self.topology, &decoded.event);
                 let reason = "given up by the queue: the worker ended again and again while it held this event";
                 decoded.dead_letter(reason.to_owned(), &wanted_by, &self.ledger).await
             }
             Err(undecodable) => undecodable.dead_letter(&self.ledger).await,
-        }
+        };
+        settled.inspect(|settled| count_settled(&handler, settled.outcome()))
     }
 
     async fn log(&self, delivery: Delivery) -> Result<Settled, SettleError> {

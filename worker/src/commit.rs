@@ -39,6 +39,8 @@ pub(crate) struct Refused(pub(crate) String);
 pub(crate) enum Uncommitted {
     /// A failed attempt.
     Refused { decoded: Box<Decoded>, reason: String },
+    /// Another event with its id was applied: it is to be handled as an event of its own.
+    OtherBody { decoded: Box<Decoded> },
     /// The process stops before the ledger is back. Give the delivery back.
     Stopping { decoded: Box<Decoded> },
 }
@@ -79,6 +81,7 @@ impl Decoded {
             effects,
         };
         match by.commit(commit).await {
+            Some(Ok(Applied::OtherBody)) => Err(Uncommitted::OtherBody { decoded: Box::new(self) }),
             Some(Ok(applied)) => Ok(Committed::new(self, applied)),
             Some(Err(Refused(reason))) => Err(Uncommitted::Refused { decoded: Box::new(self), reason }),
             None => Err(Uncommitted::Stopping { decoded: Box::new(self) }),

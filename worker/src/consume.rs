@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::commit::{Committer, Uncommitted};
 use crate::decode::{Decoded, Received};
 use crate::handle::{Outcome, RunnableHandler, World};
-use crate::settle::{PatientLedger, Settled};
+use crate::in_flight::Held;
+use crate::settle::{PatientLedger, Settled, count_settled};
 
 /// Everything that one handler's deliveries need on their path.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Consumer {
     pub(crate) committer: Committer,
     pub(crate) ledger: PatientLedger,
     pub(crate) world: World,
+    pub(crate) held: Held,
 }
 
 impl Consumer {
@@ -44,6 +46,7 @@ impl Consumer {
     async fn settle_and_tell(&self, delivery: Delivery) {
         let started = Instant::now();
         let handler = &self.queue.name;
+        let _held = self.held.take(delivery.message.timestamp);
         let outcome = match self.process(Received { handler: handler.clone(), delivery }).await {
             Ok(settled) => settled.outcome(),
             Err(error) => {
@@ -51,14 +54,14 @@ impl Consumer {
                 "unsettled"
             }
         };
-        metrics::counter!("tidegate_settle_total", "handler" => handler.to_string(), "outcome" => outcome).increment(1);
+        count_settled(handler, outcome);
         metrics::histogram!("tidegate_delivery_seconds", "handler" => handler.to_string())
             .record(started.elapsed().as_secs_f64());
     }
 
     /// The whole path: every arm ends in a [`Settled`].
     async fn process(&self, received: Received) -> Result<Settled, SettleError> {
-        let decoded = match received.decode() {
+        let mut decoded = match received.decode() {
             Ok(decoded) => decoded,
             Err(undecodable) => return undecodable.dead_letter(&self.ledger).await,
         };
@@ -67,14 +70,21 @@ impl Consumer {
             return decoded.unwanted(&self.ledger).await;
         }
         let wanted_by = self.wanted_by(&decoded.event);
-        match self.run_handler(&decoded).await {
-            Outcome::Done(effects) => match decoded.commit(effects, &wanted_by, &self.committer).await {
-                Ok(committed) => committed.ack().await,
-                Err(Uncommitted::Refused { decoded, reason }) => self.fail(*decoded, reason, None, &wanted_by).await,
-                Err(Uncommitted::Stopping { decoded }) => decoded.give_back().await,
-            },
-            Outcome::Retry { after, reason } => self.fail(decoded, reason, after, &wanted_by).await,
-            Outcome::Reject { reason } => decoded.dead_letter(reason, &wanted_by, &self.ledger).await,
+        loop {
+            let effects = match self.run_handler(&decoded).await {
+                Outcome::Done(effects) => effects,
+                Outcome::Retry { after, reason } => return self.fail(decoded, reason, after, &wanted_by).await,
+                Outcome::Reject { reason } => return decoded.dead_letter(reason, &wanted_by, &self.ledger).await,
+            };
+            match decoded.commit(effects, &wanted_by, &self.committer).await {
+                Ok(committed) => return committed.ack().await,
+                Err(Uncommitted::Refused { decoded, reason }) => {
+                    return self.fail(*decoded, reason, None, &wanted_by).await;
+                }
+                // Once more, with a key that no other body can have.
+                Err(Uncommitted::OtherBody { decoded: other }) => decoded = other.into_conflict(),
+                Err(Uncommitted::Stopping { decoded }) => return decoded.give_back().await,
+            }
         }
     }
 

@@ -32,6 +32,25 @@ pub(crate) struct Undecodable {
     pub(crate) ticket: Ticket,
 }
 
+impl Decoded {
+    /// The same event under the key that tells it from the one with its id that was applied.
+    pub(crate) fn into_conflict(self) -> Self {
+        note_conflict(&self.handler, &self.event);
+        let event = Event::clone(&self.event).into_conflict();
+        let wire = WireMessage { message_id: event.key.to_string(), ..self.wire };
+        Self { event: Arc::new(event), wire, ..self }
+    }
+}
+
+/// Tells of an event whose id another one has had, which the door did not notice.
+pub(crate) fn note_conflict(handler: &HandlerName, event: &Event) {
+    tracing::warn!(
+        %handler, source = %event.source, event_id = %event.id, request_id = %event.request_id,
+        "an event has an id under which another body was applied; it is handled as an event of its own"
+    );
+    metrics::counter!("tidegate_inbox_conflicts_total", "handler" => handler.to_string()).increment(1);
+}
+
 impl Received {
     /// Reads the message.
     ///

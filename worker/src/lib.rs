@@ -34,6 +34,7 @@ mod consume;
 mod decode;
 pub mod handle;
 mod http;
+mod in_flight;
 mod openapi;
 mod program;
 mod retention;
@@ -54,6 +55,7 @@ use consume::Consumer;
 use handle::{RunnableHandler, World};
 use http::Http;
 use http::login::LoginState;
+use in_flight::{Held, Meter};
 use settle::PatientLedger;
 
 /// What the worker stands on.
@@ -157,7 +159,10 @@ async fn consume_all(
     }
     admin.set_migrated();
     let topology = Arc::new(config.topology());
+    let mut meter = Meter { queue: parts.queue.clone(), ledger: parts.ledger.clone(), handlers: Vec::new() };
     for (queue, handler) in topology.handlers.iter().zip(handlers) {
+        let held = Held::default();
+        meter.handlers.push((queue.clone(), held.clone()));
         // One each: effects that wait for a lock must not hold up another handler's.
         let committer = Committer::start(parts.ledger.clone(), config.worker.commit_batch_max.get(), &tasks);
         let consumer = Consumer {
@@ -167,9 +172,11 @@ async fn consume_all(
             committer,
             ledger: ledger.clone(),
             world: World { apis: apis.clone(), ledger: ledger.clone() },
+            held,
         };
         tasks.spawn("consumer", Arc::new(consumer).run(parts.queue.clone(), tasks.clone()));
     }
+    tasks.spawn("in flight", meter.run(tasks.shutdown().clone()));
     // Only now: before, there may be no tables.
     tasks.spawn("retention", retention::sweep(parts.ledger.clone(), config.retention, tasks.shutdown().clone()));
     let backstop = Arc::new(Backstop { ledger, topology });

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_shared::event::Event;
-use tidegate_shared::ledger::{Applied, DeadLetter, FailedAttempt, Ledger, LedgerUnavailable};
+use tidegate_shared::event::{Event, HandlerName};
+use tidegate_shared::ledger::{Applied, DeadLetter, FailedAttempt, Kept, Ledger, LedgerUnavailable};
 use tidegate_shared::protocol::{Next, after_failure};
 use tidegate_shared::queue::{SettleError, Ticket};
 use tidegate_shared::wire::{Message, Progress};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::waits;
-use crate::decode::{Decoded, Undecodable};
+use crate::decode::{Decoded, Undecodable, note_conflict};
 
 /// An event whose effects and inbox row are in the ledger. Built only by [`Decoded::commit`].
 #[derive(Debug)]
@@ -44,13 +44,19 @@ impl Settled {
     pub(crate) fn outcome(self) -> &'static str {
         match self {
             Self::Applied(Applied::Now) => "applied",
-            Self::Applied(Applied::Before) => "applied_before",
+            Self::Applied(Applied::Before | Applied::OtherBody) => "applied_before",
             Self::Retried => "retried",
             Self::Dead => "dead",
             Self::GivenBack => "given_back",
             Self::Unwanted => "unwanted",
         }
     }
+}
+
+/// Counts a delivery's end. What was accepted for a handler and is not in flight has ended as `applied`,
+/// `applied_before`, `dead` or `unwanted`.
+pub(crate) fn count_settled(handler: &HandlerName, outcome: &'static str) {
+    metrics::counter!("tidegate_settle_total", "handler" => handler.to_string(), "outcome" => outcome).increment(1);
 }
 
 /// The ledger, asked again and again while it is away, until the process stops.
@@ -217,14 +223,27 @@ impl Undecodable {
     }
 }
 
-async fn keep_dead_letter(dead: DeadLetter, ticket: Ticket, ledger: &PatientLedger) -> Result<Settled, SettleError> {
-    let kept = ledger.until_done(|ledger| {
-        let dead = dead.clone();
-        async move { ledger.dead_letter(dead).await }
-    });
-    if kept.await.is_none() {
-        ticket.give_back().await?;
-        return Ok(Settled::GivenBack);
+async fn keep_dead_letter(
+    mut dead: DeadLetter,
+    ticket: Ticket,
+    ledger: &PatientLedger,
+) -> Result<Settled, SettleError> {
+    loop {
+        let kept = ledger.until_done(|ledger| {
+            let dead = dead.clone();
+            async move { ledger.dead_letter(dead).await }
+        });
+        match kept.await {
+            Some(Kept::Done) => break,
+            Some(Kept::OtherBody) => {
+                dead.event.iter().for_each(|event| note_conflict(&dead.handler, event));
+                dead = dead.into_conflict();
+            }
+            None => {
+                ticket.give_back().await?;
+                return Ok(Settled::GivenBack);
+            }
+        }
     }
     ticket.ack().await?;
     Ok(Settled::Dead)

@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use super::read::Follow;
 use super::row::Row;
 use super::{
-    Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, FailedAttempt, LedgerUnavailable, Migration, Statement,
-    keep, list, statement,
+    Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, FailedAttempt, Kept, LedgerUnavailable, Migration,
+    Statement, keep, list, statement,
 };
 use crate::event::Event;
 use crate::health::HealthCell;
@@ -21,7 +21,7 @@ mod apply;
 mod migrate;
 mod read;
 
-use apply::Blame;
+use apply::{Blame, Found};
 
 /// Above the newest dead letter; there is only one writer, so nobody takes the place meanwhile.
 const NEXT_SEQ: &str = "(SELECT coalesce(max(seq), 0) + 1 FROM dead_letters)";
@@ -67,17 +67,20 @@ impl EmbeddedLedger {
         .await
     }
 
-    pub(super) async fn dead_letter(&self, dead: DeadLetter) -> Result<(), LedgerUnavailable> {
+    pub(super) async fn dead_letter(&self, dead: DeadLetter) -> Result<Kept, LedgerUnavailable> {
         self.write(move |tx| {
             let Some(event) = &dead.event else {
-                return apply::run(tx, &keep::dead_letter(&dead, NEXT_SEQ)).map(drop);
+                return apply::run(tx, &keep::dead_letter(&dead, NEXT_SEQ)).map(|_| Kept::Done);
             };
-            if apply::is_in_inbox(tx, dead.handler.as_str(), event, dead.progress.epoch)? {
-                return Ok(());
+            match apply::found_in_inbox(tx, dead.handler.as_str(), event, dead.progress.epoch)? {
+                Some(Found::Same) => return Ok(Kept::Done),
+                Some(Found::OtherBody) => return Ok(Kept::OtherBody),
+                None => {}
             }
             apply::run(tx, &keep::dead_letter(&dead, NEXT_SEQ))?;
             apply::run(tx, &keep::last_attempt(&dead, event))?;
-            apply::log_event(tx, event, &dead.wanted_by)
+            apply::log_event(tx, event, &dead.wanted_by)?;
+            Ok(Kept::Done)
         })
         .await
     }

@@ -16,7 +16,8 @@ use tokio_postgres::NoTls;
 use super::read::Follow;
 use super::row::Row;
 use super::{
-    Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, FailedAttempt, LedgerUnavailable, Migration, Statement,
+    Applied, Commit, CommitError, DeadLetter, DeadLetterFilter, FailedAttempt, Kept, LedgerUnavailable, Migration,
+    Statement,
 };
 use crate::event::Event;
 use crate::health::HealthCell;
@@ -115,7 +116,7 @@ impl PostgresLedger {
         Ok(retried!(self, keep::record_attempt(attempt))?)
     }
 
-    pub(super) async fn dead_letter(&self, dead: DeadLetter) -> Result<(), LedgerUnavailable> {
+    pub(super) async fn dead_letter(&self, dead: DeadLetter) -> Result<Kept, LedgerUnavailable> {
         Ok(retried!(self, keep::dead_letter(dead))?)
     }
 

@@ -35,7 +35,7 @@ fn event(id: &str) -> Arc<Event> {
         content_type: None,
         headers: HeaderMap::new(),
         body_hash: BodyHash::of(&body),
-        fingerprint: BodyHash::of(&body),
+        fingerprint: Some(BodyHash::of(&body)),
         body,
     })
 }
@@ -102,7 +102,9 @@ impl Step {
                 let (at, error, progress) = (Timestamp::UNIX_EPOCH, "no".to_owned(), progress(attempt));
                 ledger.record_attempt(FailedAttempt { handler, event, progress, at, error, wanted_by }).await
             }
-            (Self::Die(handler, attempt), _) => ledger.dead_letter(dead(handler, event, progress(attempt))).await,
+            (Self::Die(handler, attempt), _) => {
+                ledger.dead_letter(dead(handler, event, progress(attempt))).await.map(drop)
+            }
             (Self::Apply(handler), _) => applied(ledger.commit(vec![commit(handler, event, progress(3))]).await),
             (Self::Compensate(handler), _) => {
                 let mut commit = commit(handler, event, progress(3));
@@ -116,7 +118,7 @@ impl Step {
                 applied(ledger.commit(vec![commit(handler, event, progress(*attempts).replayed(id))]).await)
             }
             (Self::DieAfterReplay, Some((id, handler, attempts))) => {
-                ledger.dead_letter(dead(handler, event, progress(*attempts).replayed(id))).await
+                ledger.dead_letter(dead(handler, event, progress(*attempts).replayed(id))).await.map(drop)
             }
             (Self::Discard, Some((id, _, _))) => {
                 let filter = DeadLetterFilter { ids: vec![id.clone()], ..DeadLetterFilter::default() };

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::tally::Tally;
 use super::{DELIVERY_LIMIT, Delivery, PublishError, SettleError, Stored, Stream, Ticket, Topology};
 use crate::claims::{Decision, embedded::claim_in};
 use crate::event::{Event, HandlerName};
@@ -33,6 +34,7 @@ pub struct EmbeddedQueue {
     store: Store,
     topology: Arc<Topology>,
     wakers: Arc<HashMap<HandlerName, Arc<Notify>>>,
+    tally: Tally,
     tasks: Tasks,
 }
 
@@ -44,36 +46,38 @@ impl EmbeddedQueue {
     pub async fn open(store: Store, topology: Topology, tasks: &Tasks) -> Result<Self, StoreError> {
         store.write(|tx| tx.execute("UPDATE jobs SET taken = 0 WHERE taken = 1", [])).await?;
         let wakers = topology.handlers.iter().map(|handler| (handler.name.clone(), Arc::default())).collect();
-        Ok(Self { store, topology: Arc::new(topology), wakers: Arc::new(wakers), tasks: tasks.clone() })
+        let tally = Tally::new(&topology);
+        Ok(Self { store, topology: Arc::new(topology), wakers: Arc::new(wakers), tally, tasks: tasks.clone() })
     }
 
     pub(super) async fn publish(&self, event: &Event, window: Duration) -> Result<Stored, PublishError> {
         let wanted: Vec<HandlerName> = self.topology.handlers_for(event).map(|handler| handler.name.clone()).collect();
-        let (event, handlers) = (event.clone(), wanted.clone());
+        let (kept, handlers) = (event.clone(), wanted.clone());
         let write = self.store.write(move |tx| {
-            let now = now_ms();
+            let (event, now) = (kept, now_ms());
             let known = stored_body_is(tx, &event)?;
             if known == Some(false) {
                 // Whatever the claim's window says: the row of the other body stands, and its jobs point to it.
-                return Ok(Stored::OtherBody);
+                return Ok((Stored::OtherBody, false));
             }
-            match claim_in(tx, &event.key, &event.fingerprint, window, now)? {
+            match claim_in(tx, &event.key, event.known_by(), window, now)? {
                 Decision::Fresh => {}
-                Decision::Duplicate | Decision::InFlight => return Ok(Stored::Duplicate),
-                Decision::Conflict => return Ok(Stored::OtherBody),
+                Decision::Duplicate | Decision::InFlight => return Ok((Stored::Duplicate, false)),
+                Decision::Conflict => return Ok((Stored::OtherBody, false)),
             }
             if known == Some(true) {
                 // Its claim has ended, but the event and its jobs were stored with it, and the inbox knows what was applied.
-                return Ok(Stored::New);
+                return Ok((Stored::New, false));
             }
             let seq = insert_event(tx, &event, &handlers)?;
             for handler in &handlers {
                 insert_job(tx, handler, seq, now, &Progress::default())?;
             }
-            Ok(Stored::New)
+            Ok((Stored::New, true))
         });
-        let stored = write.await.map_err(publish_error)?;
-        if stored == Stored::New {
+        let (stored, has_jobs) = write.await.map_err(publish_error)?;
+        if has_jobs {
+            self.tally.count(event);
             wanted.iter().for_each(|handler| self.wake(handler));
         }
         Ok(stored)
@@ -112,6 +116,20 @@ impl EmbeddedQueue {
             return EmbeddedDeliveries { deliveries, idle: None, shutdown };
         }
         EmbeddedDeliveries { deliveries, idle: Some(deliver), shutdown: self.tasks.shutdown().clone() }
+    }
+
+    pub(super) async fn queued(&self) -> Option<Vec<(HandlerName, u64)>> {
+        let counted = self.store.read(|connection| {
+            let sql = "SELECT handler, count(*) FROM jobs WHERE taken = 0 AND ready_at <= ?1 GROUP BY handler";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            connection
+                .prepare_cached(sql)?
+                .query_map([now_ms()], row)?
+                .collect::<rusqlite::Result<HashMap<String, u32>>>()
+        });
+        let counted = counted.await.ok()?;
+        let count = |name: &HandlerName| counted.get(name.as_str()).copied().unwrap_or(0).into();
+        Some(self.wakers.keys().map(|name| (name.clone(), count(name))).collect())
     }
 
     pub(super) fn health(&self) -> &HealthCell {
@@ -372,7 +390,7 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
         event.content_type,
         wire.header_block(),
         &event.body[..],
-        event.fingerprint.as_bytes(),
+        event.known_by().as_bytes(),
     ])?;
     tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?
         .query_row([event.key.as_bytes()], |row| row.get(0))
@@ -381,7 +399,7 @@ fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rus
 /// Whether the event that stands under this key has this body; `None` if there is none.
 fn stored_body_is(tx: &Connection, event: &Event) -> rusqlite::Result<Option<bool>> {
     tx.prepare_cached("SELECT COALESCE(fingerprint = ?2, 1) FROM events WHERE event_key = ?1")?
-        .query_row(params![event.key.as_bytes(), event.fingerprint.as_bytes()], |row| row.get(0))
+        .query_row(params![event.key.as_bytes(), event.known_by().as_bytes()], |row| row.get(0))
         .optional()
 }
 

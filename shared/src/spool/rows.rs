@@ -45,7 +45,7 @@ impl New {
             .query_row([event.key.as_bytes()], |row| row.get(0))
             .optional()?;
         if let Some(fingerprint) = known {
-            let same = fingerprint == event.fingerprint.as_bytes();
+            let same = fingerprint == event.known_by().as_bytes();
             return Ok(if same { Stored::Duplicate } else { Stored::OtherBody });
         }
         tx.prepare_cached(
@@ -57,7 +57,7 @@ impl New {
             event.source.as_str(),
             event.id.as_str(),
             event.event_type.as_str(),
-            event.fingerprint.as_bytes(),
+            event.known_by().as_bytes(),
             window_ms,
             now,
             i64::try_from(self.bytes()).unwrap_or(i64::MAX),
@@ -137,10 +137,9 @@ fn waiting(connection: &Connection, id: i64) -> rusqlite::Result<Waiting> {
             headers: WireMessage::headers_from_block(&row.get::<_, Vec<u8>>(7)?),
             body: Bytes::from(row.get::<_, Vec<u8>>(8)?),
         };
-        // The message carries no fingerprint: behind the queue nobody asks for it, but a claim does.
+        // The message of an older build carries no fingerprint.
         let fingerprint = BodyHash::from_bytes(&row.get::<_, Vec<u8>>(2)?);
-        let event = Message::decode(&wire)
-            .map(|message| Event { fingerprint: fingerprint.unwrap_or(message.event.body_hash), ..message.event });
+        let event = Message::decode(&wire).map(|message| Event { fingerprint, ..message.event });
         let window = Duration::from_millis(number(row.get(3)?));
         Ok(Waiting { id, event, window, tries: row.get(4)? })
     })

@@ -25,7 +25,7 @@ fn event(id: &str, body: &str) -> Event {
         content_type: Some("application/json".to_owned()),
         headers,
         body_hash: BodyHash::of(body.as_bytes()),
-        fingerprint: BodyHash::of(b"without its counters"),
+        fingerprint: Some(BodyHash::of(b"without its counters")),
         body: Bytes::copy_from_slice(body.as_bytes()),
     }
 }
@@ -47,7 +47,7 @@ async fn a_waiting_event_is_what_was_kept_and_the_oldest_comes_first() {
     assert_eq!(spool.keep(&kept, WINDOW).await.expect("kept"), Stored::New);
     assert_eq!(spool.keep(&event("2", "body"), WINDOW).await.expect("kept"), Stored::New);
     assert_eq!(spool.keep(&kept, WINDOW).await.expect("known"), Stored::Duplicate);
-    let other = Event { fingerprint: BodyHash::of(b"other"), ..kept.clone() };
+    let other = Event { fingerprint: Some(BodyHash::of(b"other")), ..kept.clone() };
     assert_eq!(spool.keep(&other, WINDOW).await.expect("known"), Stored::OtherBody);
     assert_eq!(spool.figures().events, 2);
     let slot = &spool.slots()[0];

@@ -27,6 +27,35 @@ pub(super) async fn is_applied_once_when_a_batch_holds_it_twice(world: &World) {
     assert_eq!(world.number("SELECT count(*) FROM events").await, 1);
 }
 
+pub(super) async fn another_body_under_an_id_is_told_apart(world: &World) {
+    let (first, second) = (event("e1"), event("e2"));
+    let with = |event: &Event, fingerprint| Arc::new(Event { fingerprint, ..event.clone() });
+    let other = |event: &Event| with(event, Some(BodyHash::of(b"another body")));
+    assert_eq!(world.commit_one(commit_of(&first, pay(&first, "usd", 1))).await.expect("a commit"), Applied::Now);
+    let outcome = world.commit_one(commit_of(&other(&first), pay(&first, "usd", 10))).await;
+    assert_eq!(outcome.expect("a commit"), Applied::OtherBody);
+    let unknown = world.commit_one(commit_of(&with(&first, None), pay(&first, "usd", 100))).await;
+    assert_eq!(unknown.expect("a commit"), Applied::Before, "an older build's message is not told apart");
+    let both = [&second, &other(&second)].map(|event| commit_of(event, pay(event, "usd", 1_000)));
+    let outcomes: Vec<Applied> =
+        world.ledger.commit(both.to_vec()).await.into_iter().map(|outcome| outcome.expect("a commit")).collect();
+    assert_eq!(outcomes, [Applied::Now, Applied::OtherBody]);
+    let own = Arc::new(Event::clone(&other(&first)).into_conflict());
+    assert_eq!(world.commit_one(commit_of(&own, pay(&own, "usd", 10_000))).await.expect("a commit"), Applied::Now);
+    assert_eq!(world.commit_one(commit_of(&own, pay(&own, "usd", 10_000))).await.expect("a commit"), Applied::Before);
+    assert_eq!(world.number("SELECT amount FROM balances").await, 11_001);
+
+    let dead = dead_of(&other(&second), attempt(2), "no");
+    assert_eq!(world.ledger.dead_letter(dead.clone()).await.expect("an answer"), Kept::OtherBody);
+    assert!(world.dead_ids().await.is_empty());
+    let same = dead_of(&second, attempt(2), "no");
+    assert_eq!(world.ledger.dead_letter(same).await.expect("an answer"), Kept::Done);
+    assert!(world.dead_ids().await.is_empty(), "what is applied is not dead");
+    assert_eq!(world.ledger.dead_letter(dead.into_conflict()).await.expect("an answer"), Kept::Done);
+    assert_eq!(world.dead_ids().await.len(), 1);
+    assert_eq!(world.status(&second).await, Status::Applied);
+}
+
 pub(super) async fn bad_statements_are_refused_alone(world: &World) {
     let bad = |number: usize, event: &Event| match number {
         7 => {
@@ -153,8 +182,8 @@ pub(super) async fn migrations_run_once_however_many_try(world: &World) {
     assert!(error.0.contains("bad/1") && error.0.contains("nowhere"), "{error}");
     let half = Migration { id: "half/1", sql: "CREATE TABLE half (n BIGINT)" };
     world.ledger.migrate(&[half]).await.expect("nothing was left of the bad one");
-    let newer = Migration { id: "tidegate/3", sql: "SELECT 1" };
+    let newer = Migration { id: "tidegate/4", sql: "SELECT 1" };
     world.ledger.migrate(&[newer]).await.expect("as a newer build would");
     let error = world.ledger.migrate(&[TABLES]).await.expect_err("the tables are newer");
-    assert!(error.0.contains("version 3"), "{error}");
+    assert!(error.0.contains("version 4"), "{error}");
 }

@@ -93,3 +93,21 @@ pub(super) async fn pages_show_every_row_once_newest_first(world: &World) {
     }
     assert_eq!(dead, (0..25).rev().map(|number| format!("d{number:02}")).collect::<Vec<_>>());
 }
+
+pub(super) async fn what_failed_is_pending_until_it_is_applied_or_dead(world: &World) {
+    let pending = async |since| {
+        let found = world.ledger.pending(since).await.expect("an answer");
+        found.into_iter().map(|pending| (pending.handler, pending.count, pending.oldest)).collect::<Vec<_>>()
+    };
+    let began = Timestamp::now();
+    assert!(pending(began).await.is_empty());
+    let [applied, dead, stays] = ["e1", "e2", "e3"].map(event);
+    for (event, number) in [(&applied, 1), (&dead, 1), (&stays, 1), (&stays, 2)] {
+        world.ledger.record_attempt(attempt_of(event, number)).await.expect("an attempt");
+    }
+    assert_eq!(pending(began).await, [("payments".to_owned(), 3, stays.received_at)]);
+    world.commit_one(commit_of(&applied, Effects::none())).await.expect("a commit");
+    world.ledger.dead_letter(dead_of(&dead, attempt(2), "no")).await.expect("a dead letter");
+    assert_eq!(pending(began).await, [("payments".to_owned(), 1, stays.received_at)]);
+    assert!(pending(Timestamp::now()).await.is_empty(), "what failed before is not asked for");
+}

@@ -156,7 +156,7 @@ pub(super) fn event_of(source: &str, id: &str) -> Arc<Event> {
         content_type: Some("application/json".to_owned()),
         headers,
         body_hash: BodyHash::of(&body),
-        fingerprint: BodyHash::of(&body),
+        fingerprint: Some(BodyHash::of(&body)),
         body,
     })
 }

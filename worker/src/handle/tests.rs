@@ -21,7 +21,7 @@ fn event(event_type: &str, body: &str) -> Arc<Event> {
         content_type: None,
         headers: HeaderMap::new(),
         body_hash: BodyHash::of(&body),
-        fingerprint: BodyHash::of(&body),
+        fingerprint: Some(BodyHash::of(&body)),
         body,
     })
 }

@@ -46,7 +46,7 @@ fn event(id: &str) -> Arc<Event> {
         content_type: None,
         headers: HeaderMap::new(),
         body_hash: BodyHash::of(b""),
-        fingerprint: BodyHash::of(b""),
+        fingerprint: Some(BodyHash::of(b"")),
         body: Bytes::new(),
     })
 }

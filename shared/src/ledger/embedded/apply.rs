@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Error, ToSql, ffi, params};
+use rusqlite::{Connection, Error, OptionalExtension as _, ToSql, ffi, params};
 
-use crate::event::Event;
+use crate::event::{BodyHash, Event};
 use crate::ledger::{Applied, Commit, Statement, Value, keep, step, story};
+use crate::protocol::is_another_event;
 
 /// Whose statement failed: the handler's or our own. Told by the writer's thread to the one that waits.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +30,8 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
     let Commit { handler, event, progress, effects, wanted_by } = commit;
     let fresh = tx
         .prepare_cached(
-            "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at, outcome)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at, outcome, fingerprint)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             event.key.as_bytes(),
@@ -40,9 +41,11 @@ pub(super) fn apply(tx: &Connection, commit: &Commit, blame: &Blame) -> rusqlite
             progress.attempt,
             Timestamp::now().as_millisecond(),
             effects.ending.outcome(),
+            event.fingerprint.as_ref().map(BodyHash::as_bytes),
         ])?;
     if fresh == 0 {
-        return Ok(Applied::Before);
+        let found = found_in_inbox(tx, handler.as_str(), event, progress.epoch)?;
+        return Ok(if found == Some(Found::OtherBody) { Applied::OtherBody } else { Applied::Before });
     }
     run_effects(tx, &effects.statements, blame)?;
     for record in &effects.steps {
@@ -82,13 +85,30 @@ fn run_effects(tx: &Connection, effects: &[Statement], blame: &Blame) -> rusqlit
     effects.iter().try_for_each(|effect| run(tx, effect).map(drop).inspect_err(|_| blame.put_on_effects()))
 }
 
-/// Says whether the event was applied by this handler, or discarded.
-pub(super) fn is_in_inbox(tx: &Connection, handler: &str, event: &Event, epoch: u32) -> rusqlite::Result<bool> {
-    tx.prepare_cached("SELECT 1 FROM inbox WHERE event_key = ?1 AND handler = ?2 AND epoch = ?3")?.exists(params![
-        event.key.as_bytes(),
-        handler,
-        epoch
-    ])
+/// What stands in the inbox under an event's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The event: applied by this handler, or discarded.
+    Same,
+    /// Another one with its id.
+    OtherBody,
+}
+
+/// Looks for the event in the inbox.
+pub(super) fn found_in_inbox(
+    tx: &Connection,
+    handler: &str,
+    event: &Event,
+    epoch: u32,
+) -> rusqlite::Result<Option<Found>> {
+    let row: Option<Option<Vec<u8>>> = tx
+        .prepare_cached("SELECT fingerprint FROM inbox WHERE event_key = ?1 AND handler = ?2 AND epoch = ?3")?
+        .query_row(params![event.key.as_bytes(), handler, epoch], |row| row.get(0))
+        .optional()?;
+    Ok(row.map(|fingerprint| {
+        let applied = fingerprint.as_deref().and_then(BodyHash::from_bytes);
+        if is_another_event(applied.as_ref(), event.fingerprint.as_ref()) { Found::OtherBody } else { Found::Same }
+    }))
 }
 
 /// Writes the event's row unless it stands there, always with its content: the queue's jobs point to that row.

@@ -8,9 +8,10 @@ use crate::ledger::{LedgerUnavailable, Migration, version};
 use crate::store::Store;
 
 /// Ours, in order.
-const OWN: [Migration; 2] = [
+const OWN: [Migration; 3] = [
     Migration { id: "tidegate/1", sql: include_str!("schema.sql") },
     Migration { id: "tidegate/2", sql: include_str!("schema-2.sql") },
+    Migration { id: "tidegate/3", sql: include_str!("schema-3.sql") },
 ];
 
 pub(super) async fn migrate(store: &Store, migrations: &[Migration]) -> Result<(), LedgerUnavailable> {

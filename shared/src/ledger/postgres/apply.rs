@@ -13,18 +13,22 @@ use super::Database;
 use super::bind::{Encoded, encode_all, own};
 use super::fault::{Failed, Fault};
 use super::session::{Request, Session};
-use crate::event::EventKey;
+use crate::event::{BodyHash, Event, EventKey};
 use crate::ledger::{Applied, Commit, Statement, keep, step, story};
+use crate::protocol::is_another_event;
 
 /// Said in full, as a server may have other defaults: under another isolation level a concurrent redelivery would be
 /// an error instead of a row that is not inserted.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-const INBOX: &str = "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at, outcome)
-    SELECT n.event_key, n.handler, n.epoch, n.source, n.attempts, $7, n.outcome
-    FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[])
-         AS n (event_key, handler, epoch, source, attempts, outcome)
+const INBOX: &str = "INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at, outcome, fingerprint)
+    SELECT n.event_key, n.handler, n.epoch, n.source, n.attempts, $8, n.outcome, n.fingerprint
+    FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bytea[])
+         AS n (event_key, handler, epoch, source, attempts, outcome, fingerprint)
     ON CONFLICT DO NOTHING RETURNING event_key, handler, epoch";
+
+/// What stands in the inbox under an event's key.
+const FOUND: &str = "SELECT fingerprint FROM inbox WHERE event_key = $1 AND handler = $2 AND epoch = $3";
 
 const HEAL: &str = "UPDATE dead_letters SET status = 'delivered'
     WHERE dedupe_key = ANY($1) AND status IN ('dead', 'replayed')";
@@ -134,8 +138,14 @@ async fn inbox_request(session: &Session, batch: &[&Commit]) -> Result<Request, 
     let sources: Vec<&str> = sorted.iter().map(|commit| commit.event.source.as_str()).collect();
     let attempts: Vec<i64> = sorted.iter().map(|commit| commit.progress.attempt.into()).collect();
     let outcomes: Vec<Option<&str>> = sorted.iter().map(|commit| commit.effects.ending.outcome()).collect();
+    let fingerprints: Vec<Option<&[u8]>> = sorted
+        .iter()
+        .map(|commit| commit.event.fingerprint.as_ref().map(|fingerprint| fingerprint.as_bytes().as_slice()))
+        .collect();
     let now = Timestamp::now().as_millisecond();
-    request(session, INBOX, &[&keys, &handlers, &epochs, &sources, &attempts, &outcomes, &now]).await
+    let params: [&(dyn ToSql + Sync); 8] =
+        [&keys, &handlers, &epochs, &sources, &attempts, &outcomes, &fingerprints, &now];
+    request(session, INBOX, &params).await
 }
 
 /// Inserts the inbox rows. Where another transaction inserts the same one it waits, and finds it there.
@@ -146,12 +156,30 @@ async fn take_inbox(session: &Session, batch: &[&Commit], inbox: &Request) -> Re
     };
     let fresh: HashSet<(Vec<u8>, String, i64)> =
         rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| Fault::of_own(&error))?;
-    let applied = |commit: &&Commit| {
+    let mut applied = Vec::with_capacity(batch.len());
+    for commit in batch {
         let key = commit.event.key.as_bytes().to_vec();
         let row = (key, commit.handler.to_string(), i64::from(commit.progress.epoch));
-        if fresh.contains(&row) { Applied::Now } else { Applied::Before }
-    };
-    Ok(batch.iter().map(applied).collect())
+        applied.push(if fresh.contains(&row) {
+            Applied::Now
+        } else if is_other_body(session, commit.handler.as_str(), &commit.event, commit.progress.epoch).await? {
+            Applied::OtherBody
+        } else {
+            Applied::Before
+        });
+    }
+    Ok(applied)
+}
+
+/// Says whether another event with its id stands in the inbox under the event's key.
+pub(super) async fn is_other_body(session: &Session, handler: &str, event: &Event, epoch: u32) -> Result<bool, Failed> {
+    let params = vec![event.key.as_bytes().as_slice().into(), handler.into(), i64::from(epoch).into()];
+    let request = session.request(&Statement { sql: FOUND.into(), params }).await?;
+    let rows = session.query(&request).await.map_err(|error| Fault::of_own(&error))?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    let applied: Option<Vec<u8>> = row.try_get(0).map_err(|error| Fault::of_own(&error))?;
+    let applied = applied.as_deref().and_then(BodyHash::from_bytes);
+    Ok(is_another_event(applied.as_ref(), event.fingerprint.as_ref()))
 }
 
 /// What the ledger itself keeps of events that are applied now.

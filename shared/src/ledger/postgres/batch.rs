@@ -9,6 +9,7 @@ use super::apply::apply;
 use super::fault::{Failed, Fault};
 use crate::event::EventKey;
 use crate::ledger::{Applied, Commit, CommitError, Statement, Value, statement};
+use crate::protocol::is_another_event;
 
 /// Events taken out of a batch, one refusal at a time, before all that are left are tried alone.
 const EXCLUDED_MAX: usize = 4;
@@ -46,7 +47,7 @@ pub(super) async fn commit(database: &Database, commits: &[Commit]) -> Vec<Outco
     }
     alone.append(&mut together);
     one_by_one(database, commits, &alone, &mut outcomes).await;
-    answers(&firsts, outcomes)
+    answers(commits, &firsts, outcomes)
 }
 
 /// Commits each alone. Once the database is gone the rest is not tried: each would wait for it anew.
@@ -90,8 +91,9 @@ fn firsts(commits: &[Commit]) -> Vec<usize> {
     firsts
 }
 
-/// The answer of each: that of the first with its key. What was applied by the first was applied before by the others.
-fn answers(firsts: &[usize], outcomes: Vec<Option<Outcome>>) -> Vec<Outcome> {
+/// The answer of each: that of the first with its key. What was applied by the first was applied before by the others,
+/// unless they are other events with its id.
+fn answers(commits: &[Commit], firsts: &[usize], outcomes: Vec<Option<Outcome>>) -> Vec<Outcome> {
     let mut answers: Vec<Outcome> = Vec::with_capacity(outcomes.len());
     for (place, outcome) in outcomes.into_iter().enumerate() {
         let first = firsts[place];
@@ -99,7 +101,12 @@ fn answers(firsts: &[usize], outcomes: Vec<Option<Outcome>>) -> Vec<Outcome> {
             Some(outcome) => outcome,
             None if first == place => Err(CommitError::Unavailable("the batch left it out".to_owned())),
             None => match &answers[first] {
-                Ok(_) => Ok(Applied::Before),
+                // Which of the others stands in the inbox is not known here: asked again, the ledger says.
+                Ok(Applied::OtherBody) => Err(CommitError::Unavailable("its twin is another event".to_owned())),
+                Ok(Applied::Now | Applied::Before) => {
+                    let [applied, came] = [first, place].map(|at| commits[at].event.fingerprint.as_ref());
+                    Ok(if is_another_event(applied, came) { Applied::OtherBody } else { Applied::Before })
+                }
                 Err(CommitError::Unavailable(reason)) => Err(CommitError::Unavailable(reason.clone())),
                 Err(CommitError::Refused(reason) | CommitError::Duplicate(reason)) => {
                     Err(CommitError::Refused(reason.clone()))

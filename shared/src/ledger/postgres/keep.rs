@@ -1,11 +1,11 @@
 //! Failed attempts, dead letters and unrouted events in `PostgreSQL`.
 
-use super::apply::BEGIN;
+use super::apply::{BEGIN, is_other_body};
 use super::fault::{Failed, Fault};
 use super::read;
 use super::session::{Request, Session};
 use crate::event::Event;
-use crate::ledger::{DeadLetter, DeadLetterFilter, FailedAttempt, Statement, keep, list};
+use crate::ledger::{DeadLetter, DeadLetterFilter, FailedAttempt, Kept, Statement, keep, list};
 
 /// Above the newest dead letter.
 const NEXT_SEQ: &str = "nextval('dead_letter_seq')";
@@ -24,10 +24,11 @@ pub(super) async fn log_unrouted(session: &Session, event: &Event) -> Result<(),
 ///
 /// To look and to keep in one, it inserts the inbox row and deletes it again: a commit of the same event then either
 /// stood before, or waits, and heals what it finds.
-pub(super) async fn dead_letter(session: &Session, dead: &DeadLetter) -> Result<(), Failed> {
+pub(super) async fn dead_letter(session: &Session, dead: &DeadLetter) -> Result<Kept, Failed> {
     let kept = keep::dead_letter(dead, NEXT_SEQ);
     let Some(event) = &dead.event else {
-        return run_all(session, &requests(session, &[kept]).await?).await;
+        run_all(session, &requests(session, &[kept]).await?).await?;
+        return Ok(Kept::Done);
     };
     let key = event.key.as_bytes().as_slice();
     let [place, leave] = [
@@ -44,10 +45,14 @@ pub(super) async fn dead_letter(session: &Session, dead: &DeadLetter) -> Result<
     let rest = requests(session, &[kept, keep::last_attempt(dead, event), log, leave]).await?;
 
     session.run(BEGIN).await.map_err(|error| Fault::of_own(&error))?;
+    let mut outcome = Kept::Done;
     if session.execute(&place).await.map_err(|error| Fault::of_own(&error))? == 1 {
         run_all(session, &rest).await?;
+    } else if is_other_body(session, dead.handler.as_str(), event, dead.progress.epoch).await? {
+        outcome = Kept::OtherBody;
     }
-    session.run("COMMIT").await.map_err(|error| Fault::of_own(&error).into())
+    session.run("COMMIT").await.map_err(|error| Fault::of_own(&error))?;
+    Ok(outcome)
 }
 
 /// Runs a statement and says how many rows it changed.

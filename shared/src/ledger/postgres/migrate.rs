@@ -11,9 +11,10 @@ use super::session::Session;
 use crate::ledger::{LedgerUnavailable, Migration, Statement, version};
 
 /// Ours, in order.
-const OWN: [Migration; 2] = [
+const OWN: [Migration; 3] = [
     Migration { id: "tidegate/1", sql: include_str!("schema.sql") },
     Migration { id: "tidegate/2", sql: include_str!("schema-2.sql") },
+    Migration { id: "tidegate/3", sql: include_str!("schema-3.sql") },
 ];
 /// How long one migration may take, waiting for those of other processes included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);

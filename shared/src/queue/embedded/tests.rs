@@ -50,7 +50,7 @@ fn event(id: &str, event_type: &str, body: &'static str) -> Event {
         content_type: Some("text/plain".to_owned()),
         headers: HeaderMap::new(),
         body_hash: BodyHash::of(body.as_bytes()),
-        fingerprint: BodyHash::of(body.as_bytes()),
+        fingerprint: Some(BodyHash::of(body.as_bytes())),
         body: Bytes::from_static(body.as_bytes()),
     }
 }

@@ -59,6 +59,14 @@ pub(super) enum LinkError {
         #[source]
         source: lapin::Error,
     },
+    /// The connection was lost before the broker had answered.
+    #[error("the connection was lost at {object}")]
+    Lost {
+        /// What was declared or deleted.
+        object: Box<Object>,
+        #[source]
+        source: lapin::Error,
+    },
     /// The broker refused to declare or delete it.
     #[error("the broker refused {object}")]
     Refused {
@@ -74,10 +82,10 @@ impl From<Refused> for LinkError {
         /// AMQP's reply code for a declaration that differs from what exists.
         const PRECONDITION_FAILED: u16 = 406;
         let object = Box::new(object);
-        if reply_code(&source) == Some(PRECONDITION_FAILED) {
-            Self::OtherArguments { object, source }
-        } else {
-            Self::Refused { object, source }
+        match reply_code(&source) {
+            Some(PRECONDITION_FAILED) => Self::OtherArguments { object, source },
+            Some(_) => Self::Refused { object, source },
+            None => Self::Lost { object, source },
         }
     }
 }

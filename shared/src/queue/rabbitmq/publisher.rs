@@ -11,6 +11,7 @@ use super::vital::Vital;
 use super::{CLOSE_TIMEOUT, RabbitMqSettings};
 use crate::event::Event;
 use crate::health::{Health, HealthCell};
+use crate::queue::tally::Tally;
 use crate::queue::{PublishError, Topology};
 use crate::tasks::Tasks;
 use crate::wire::Message;
@@ -25,6 +26,7 @@ pub struct RabbitMqPublisher {
     state: watch::Receiver<Health>,
     health: HealthCell,
     names: Names,
+    tally: Tally,
     closing: CancellationToken,
     closed: CancellationToken,
 }
@@ -60,7 +62,8 @@ impl RabbitMqPublisher {
             ended.cancel();
             shutdown.cancelled().await;
         });
-        Self { requests: sender, state, health, names: Names::new(&topology.namespace), closing, closed }
+        let (names, tally) = (Names::new(&topology.namespace), Tally::new(topology));
+        Self { requests: sender, state, health, names, tally, closing, closed }
     }
 
     /// Makes the event durable for every handler that wants it; has no deadline of its own.
@@ -72,7 +75,9 @@ impl RabbitMqPublisher {
     /// Dropping the future leaves the outcome unknown.
     pub async fn publish(&self, event: &Event) -> Result<(), PublishError> {
         let message = Message::first(event.clone()).encode();
-        self.send(Outgoing::new(self.names.events(), event.routing_key(), &message)).await
+        self.send(Outgoing::new(self.names.events(), event.routing_key(), &message)).await?;
+        self.tally.count(event);
+        Ok(())
     }
 
     /// Publishes and waits for the confirm.

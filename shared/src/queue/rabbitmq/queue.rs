@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::publisher::RabbitMqPublisher;
 use super::supervisor::Supervisor;
 use super::ticket::give_back;
-use super::topology::Object;
+use super::topology::{Object, message_count};
 use super::vital::Vital;
 use super::{CLOSE_TIMEOUT, RabbitMqSettings, rung};
 use crate::event::HandlerName;
@@ -30,6 +30,8 @@ use crate::wire::WireMessage;
 
 /// Dropped tickets that wait to be given back; beyond that they stay with their channel until it closes.
 const GIVEN_BACK_MAX: usize = 1_024;
+/// Time for every queue to say how long it is.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a replayed message to be confirmed.
 const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -120,6 +122,23 @@ impl RabbitMqQueue {
         let outgoing = Outgoing::new(String::new(), self.shared.names.handler(handler), message);
         let late = |_| Err(PublishError::OutcomeUnknown(format!("no confirm within {DELIVER_TIMEOUT:?}")));
         tokio::time::timeout(DELIVER_TIMEOUT, self.shared.publisher.send(outgoing)).await.unwrap_or_else(late)
+    }
+
+    /// How many messages of each handler wait to be taken; `None` while there is no connection.
+    pub async fn queued(&self) -> Option<Vec<(HandlerName, u64)>> {
+        let link = self.shared.links.borrow().clone()?;
+        // One of its own: the answer to a queue that is gone closes it.
+        let count = async {
+            let channel = link.open_channel().await.ok()?;
+            let mut counted = Vec::with_capacity(self.shared.handlers.len());
+            for handler in &self.shared.handlers {
+                let queue = self.shared.names.handler(handler);
+                counted.push((handler.clone(), message_count(&channel, queue).await.ok()?.into()));
+            }
+            channel.close(200, "OK".into()).await.ok()?;
+            Some(counted)
+        };
+        tokio::time::timeout(COUNT_TIMEOUT, count).await.ok().flatten()
     }
 
     /// The state of both connections: up only if both are.

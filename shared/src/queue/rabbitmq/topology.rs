@@ -123,6 +123,18 @@ async fn declare_one(channel: &Channel, object: &Object) -> lapin::Result<()> {
     }
 }
 
+/// Messages of a queue that no consumer holds.
+pub(super) async fn message_count(channel: &Channel, queue: String) -> lapin::Result<u32> {
+    let options = QueueDeclareOptions {
+        passive: true,      // only ask
+        durable: true,      // the rest is not looked at
+        exclusive: false,   // nor this
+        auto_delete: false, // nor this
+        nowait: false,      // the answer is the point
+    };
+    Ok(channel.queue_declare(short(queue), options, FieldTable::default()).await?.message_count())
+}
+
 /// Deletes every exchange, then every queue with all that is in it.
 pub(super) async fn delete(channel: &Channel, objects: &[Object]) -> Result<(), Refused> {
     let (sources, queues): (Vec<_>, Vec<_>) =
