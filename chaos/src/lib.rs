@@ -16,6 +16,7 @@ pub mod handler;
 pub mod journal;
 pub mod load;
 pub mod plan;
+pub mod power_cut;
 pub mod report;
 pub mod round;
 pub mod scenario;

@@ -21,7 +21,7 @@ pub const LEASE: Duration = Duration::from_secs(2);
 /// How long everything may take to be ready again once nothing is broken any more.
 const READY: Duration = Duration::from_secs(60);
 /// A deadline that only a process without work to wait for can meet.
-const HANDLERS: &str = r#"
+pub(crate) const HANDLERS: &str = r#"
 [worker]
 own_handlers = ["effect"]
 shutdown_grace = "20s"

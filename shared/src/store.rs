@@ -5,6 +5,7 @@
 //! share one fsync. Readers have connections of their own (`store/reader.rs`) and never wait for the writer.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -225,20 +226,21 @@ fn lock_folder(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes the folder's own name durable: SQLite syncs what is in the folder, not the entry that leads to it.
+/// Makes the folder's own name durable, and those of the folders that lead to it, as this process or one that was killed
+/// may have made them: SQLite syncs what is in the folder, not the entries that lead there.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    let folder = folder.canonicalize()?;
-    File::open(&folder)?.sync_all()?;
-    match folder.parent().map(File::open) {
-        Some(Ok(parent)) => parent.sync_all(),
-        // A parent that we may not read is one in which somebody else made the folder for us.
-        Some(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        Some(Err(error)) => Err(error),
-        None => Ok(()),
+    for folder in folder.canonicalize()?.ancestors() {
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            Ok(()) => {}
+            // One that we may not read, or that cannot be synced, is one in which somebody else made the next.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(())
 }
 
 fn open_writer(path: &Path, schema: &str) -> rusqlite::Result<Connection> {

@@ -11,6 +11,7 @@ mod apis;
 mod conformance;
 mod crashes;
 mod deploys;
+mod disks;
 mod handlers;
 mod idempotency;
 mod logins;

@@ -8,6 +8,7 @@
 
 pub mod authorization_server;
 pub mod chaos_proxy;
+pub mod disk;
 pub mod eventually;
 pub mod fixture;
 pub mod install;

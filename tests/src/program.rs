@@ -43,7 +43,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     let mut found = here.ancestors().skip(1).take(2).map(|folder| folder.join(name));
     found
         .find(|path| path.exists())
-        .with_context(|| format!("{name} is not built; run `cargo build --workspace --bins` or `cargo xtask test`"))
+        .with_context(|| format!("{name} is not built; run `cargo build --workspace` or `cargo xtask test`"))
 }
 
 impl Program {
@@ -52,7 +52,16 @@ impl Program {
     /// # Errors
     /// If it ends or says nothing; the error has its log.
     pub async fn start(name: &'static str, arguments: &[String]) -> Result<Self> {
+        Self::start_with(name, arguments, &[]).await
+    }
+
+    /// Starts the program with more variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(name: &'static str, arguments: &[String], variables: &[(String, String)]) -> Result<Self> {
         let mut command = Command::new(binary(name)?);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.args(arguments).env("TIDEGATE_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
         let log = Arc::<Mutex<VecDeque<Value>>>::default();

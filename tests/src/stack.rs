@@ -100,6 +100,8 @@ pub struct Stack {
     store: Store,
     folder: TempDir,
     http: Client,
+    /// More environment for the ingests (or the one process) that are started from now on.
+    pub variables: Vec<(String, String)>,
     /// `tidegate-ingest`, or `tidegate dev` where everything is one process.
     pub ingests: Vec<Program>,
     /// `tidegate-worker`; none where everything is one process.
@@ -160,7 +162,8 @@ impl Stack {
             }
         };
         std::fs::write(folder.path().join("tidegate.toml"), format!("{config}\n[backend]\n{backend}"))?;
-        Ok(Self { store, folder, http: client(), ingests: Vec::new(), workers: Vec::new() })
+        let (variables, ingests, workers) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { store, folder, http: client(), variables, ingests, workers })
     }
 
     /// Starts one more ingest (or the one process).
@@ -257,9 +260,12 @@ impl Stack {
         let at = ["--listen", listen, "--admin", admin];
         match self.store {
             Store::Embedded => {
-                Program::start("tidegate", &[vec!["dev".to_owned()], self.arguments(&at)].concat()).await
+                let arguments = [vec!["dev".to_owned()], self.arguments(&at)].concat();
+                Program::start_with("tidegate", &arguments, &self.variables).await
             }
-            Store::Distributed { .. } => Program::start("tidegate-ingest", &self.arguments(&at)).await,
+            Store::Distributed { .. } => {
+                Program::start_with("tidegate-ingest", &self.arguments(&at), &self.variables).await
+            }
         }
     }
 

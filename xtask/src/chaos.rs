@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: the programs as they are released, broken under load.
+//! `cargo xtask chaos` and `cargo xtask power-cut`: the programs as they are released, broken under load.
 
 use std::process::Command;
 
@@ -6,10 +6,12 @@ use anyhow::Result;
 
 use crate::{cargo, root, run};
 
-pub(crate) fn chaos(arguments: &[String]) -> Result<()> {
+/// Builds everything as it is released, and runs one of the programs that break it.
+pub(crate) fn run_released(program: &str, arguments: &[String]) -> Result<()> {
     run(cargo().args(["build", "--release", "--workspace", "--bins"]))?;
+    run(cargo().args(["build", "--release", "--package", "tidegate-disk"]))?;
     let target = std::env::current_exe()?;
     // This program lies in target/<profile>.
     let target = target.ancestors().nth(2).map_or_else(|| root().join("target"), std::path::Path::to_owned);
-    run(Command::new(target.join("release/tidegate-chaos")).args(arguments))
+    run(Command::new(target.join("release").join(program)).args(arguments))
 }

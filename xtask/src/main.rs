@@ -1,4 +1,5 @@
-//! Tidegate's developer commands: `cargo xtask test`, `cargo xtask lint` and `cargo xtask chaos`.
+//! Tidegate's developer commands: `cargo xtask test`, `cargo xtask lint`, `cargo xtask chaos` and `cargo xtask
+//! power-cut`.
 #![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 use std::path::PathBuf;
@@ -34,13 +35,21 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Cut the power after each step that a program's disk takes: `cargo xtask power-cut --help`.
+    #[command(disable_help_flag = true)]
+    PowerCut {
+        /// For the program `tidegate-power-cut`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Test { filter } => test::test(&filter),
         Task::Lint => lint::lint(),
-        Task::Chaos { arguments } => chaos::chaos(&arguments),
+        Task::Chaos { arguments } => chaos::run_released("tidegate-chaos", &arguments),
+        Task::PowerCut { arguments } => chaos::run_released("tidegate-power-cut", &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,6 +19,7 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
     runtime.block_on(ensure_servers())?;
     install_sdks()?;
     run(cargo().args(["build", "--workspace", "--bins"]))?;
+    run(cargo().args(["build", "--package", "tidegate-disk"]))?;
     println!("starting RabbitMQ, Redis and PostgreSQL for the tests that share them");
     let servers = runtime.block_on(Servers::shared())?;
     let urls = [
