@@ -12,6 +12,7 @@
 
 pub mod audit;
 pub mod fault;
+pub mod growth;
 pub mod handler;
 pub mod journal;
 pub mod load;

@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: breaks Tidegate under load, and accounts for every event.
 #![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tidegate_chaos::report::{Report, Tally};
 use tidegate_chaos::round;
 use tidegate_chaos::scenario::{self, Scenario};
-use tidegate_chaos::site::Shape;
+use tidegate_chaos::site::{Shape, Site};
 use tidegate_tests::install::ensure_servers;
 use tidegate_tests::stack::Servers;
 
@@ -38,6 +38,9 @@ struct Arguments {
     /// Where to write the report.
     #[arg(long, value_name = "FILE", default_value = "chaos-report.json")]
     report: PathBuf,
+    /// Programs of an older build, in this folder: every round begins with those, and what is started again is of this one.
+    #[arg(long, value_name = "FOLDER")]
+    from: Option<PathBuf>,
     /// List the scenarios.
     #[arg(long)]
     list: bool,
@@ -77,7 +80,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     for scenario in &scenarios {
         let mut tally = Tally::of(scenario.name);
-        let outcome = run_scenario(scenario, seed, each, &mut tally).await;
+        let outcome = run_scenario(scenario, arguments.from.as_deref(), seed, each, &mut tally).await;
         report.scenarios.push(tally);
         std::fs::write(&arguments.report, serde_json::to_vec_pretty(&report)?)?;
         if let Err(error) = outcome {
@@ -87,6 +90,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     std::fs::write(&arguments.report, serde_json::to_vec_pretty(&report)?)?;
     println!("\n{}\n\n{}", report.table(), report.faults());
+    report.scenarios.iter().filter_map(|tally| tally.growth.as_ref()).for_each(|growth| println!("{growth}"));
     println!("report: {}", arguments.report.display());
     match &report.failure {
         None => Ok(ExitCode::SUCCESS),
@@ -97,16 +101,25 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-async fn run_scenario(scenario: &Scenario, seed: u64, length: Duration, tally: &mut Tally) -> Result<()> {
+async fn run_scenario(
+    scenario: &Scenario,
+    from: Option<&Path>,
+    seed: u64,
+    length: Duration,
+    tally: &mut Tally,
+) -> Result<()> {
     let servers = match scenario.shape {
         Shape::Embedded => None,
         Shape::Distributed { .. } => Some(Servers::own().await?),
     };
-    let rounds = (length.as_secs_f64() / ROUND_MAX.as_secs_f64()).ceil().max(1.0);
+    // Without faults one round is as long as it gets: growth shows late.
+    let round_max = if scenario.faults.is_empty() { length } else { ROUND_MAX };
+    let rounds = (length.as_secs_f64() / round_max.as_secs_f64()).ceil().max(1.0);
     for number in 0..rounds as u64 {
         // Each round has a seed of its own that the first one's leads to.
         let seed = seed.wrapping_add(number * 1_000_003);
-        round::run(scenario, servers.as_ref().map(Arc::clone), seed, length.div_f64(rounds), tally).await?;
+        let site = Site::start(scenario.shape, servers.as_ref().map(Arc::clone), from).await?;
+        round::run(scenario, site, seed, length.div_f64(rounds), tally).await?;
         println!(
             "{}: round {} of {rounds}, {} events, {} faults, lost 0, twice 0",
             scenario.name,

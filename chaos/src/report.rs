@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::audit::Totals;
+use crate::growth::Growth;
 
 /// One scenario's rounds, added up.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -40,6 +41,8 @@ pub struct Tally {
     pub recovery_max_ms: u64,
     /// The longest time from the first try at an event until its 2xx, in milliseconds.
     pub slowest_ms: u64,
+    /// What grew, where nothing was broken.
+    pub growth: Option<Growth>,
     /// Errors that programs logged: each is a defect to look at, though nothing was lost.
     pub logged_errors: Vec<String>,
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
-use tidegate_tests::stack::Servers;
 
 use crate::audit::{Books, Discrepancy};
 use crate::fault::Fault;
+use crate::growth::Growth;
 use crate::journal::Journal;
 use crate::load::{Load, Sent};
 use crate::plan::Plan;
@@ -39,14 +39,7 @@ pub struct Broken {
 ///
 /// # Errors
 /// [`Broken`] if the account does not balance; anything else if something did not come back.
-pub async fn run(
-    scenario: &Scenario,
-    servers: Option<Arc<Servers>>,
-    seed: u64,
-    length: Duration,
-    tally: &mut Tally,
-) -> Result<()> {
-    let mut site = Site::start(scenario.shape, servers).await?;
+pub async fn run(scenario: &Scenario, mut site: Site, seed: u64, length: Duration, tally: &mut Tally) -> Result<()> {
     let journal = Arc::new(Journal::create(site.folder())?);
     let outcome = run_on(&mut site, &journal, scenario, seed, length, tally).await;
     match outcome {
@@ -83,10 +76,14 @@ async fn run_on(
     let mut load = Load::start(plan, site.urls(), Arc::clone(journal));
     let began = Instant::now();
     let mut rng = Rng::with_seed(seed);
+    let mut growth = Growth::default();
     while began.elapsed() < length {
         calm(site, &load, Duration::from_millis(rng.u64(..scenario.calm_max))).await;
         ensure!(!load.has_failed(), "a sender gave up: {:#}", failure_of(load.stop().await));
-        let fault = *rng.choice(scenario.faults).context("a scenario has faults")?;
+        let Some(fault) = rng.choice(scenario.faults).copied() else {
+            growth.look(began.elapsed(), &site.resident()?);
+            continue;
+        };
         journal.fault(&format!("begins: {fault:?}"))?;
         let name = fault.strike(site, &mut rng).await.with_context(|| format!("{fault:?}"))?;
         journal.fault(&format!("mended: {name}"))?;
@@ -107,6 +104,10 @@ async fn run_on(
     site.until_ready().await?;
     load.hold(false);
     let sent = load.stop().await?;
+    if scenario.faults.is_empty() {
+        growth.stored(site.stored_bytes().await?, sent.acknowledged.len());
+        tally.growth = Some(growth);
+    }
     until_nothing_is_left(site, sent.acknowledged.len() as u64).await?;
     let errors = site.stop().await?;
     tally.logged_errors.extend(errors);

@@ -26,7 +26,7 @@ const KILL_INGEST: Fault = Fault::Kill(Role::Ingest);
 const KILL_WORKER: Fault = Fault::Kill(Role::Worker);
 
 /// Every scenario.
-pub const ALL: [Scenario; 10] = [
+pub const ALL: [Scenario; 12] = [
     Scenario {
         name: "embedded-kill",
         about: "the one process of the embedded way is killed",
@@ -157,6 +157,20 @@ pub const ALL: [Scenario; 10] = [
             Fault::Network,
         ],
         calm_max: 1_000,
+    },
+    Scenario {
+        name: "soak",
+        about: "nothing: memory and disk are measured",
+        shape: USUAL,
+        faults: &[],
+        calm_max: 5_000,
+    },
+    Scenario {
+        name: "soak-embedded",
+        about: "nothing: memory and disk are measured",
+        shape: Shape::Embedded,
+        faults: &[],
+        calm_max: 5_000,
     },
 ];
 

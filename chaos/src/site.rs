@@ -84,6 +84,8 @@ enum Backend {
 pub struct Site {
     backend: Backend,
     folder: TempDir,
+    /// Where the programs lie that are started now, if not with this one.
+    from: Option<PathBuf>,
     /// `tidegate-ingest`, or the one process.
     ingests: Vec<Program>,
     workers: Vec<Program>,
@@ -99,11 +101,12 @@ pub enum Role {
 }
 
 impl Site {
-    /// Starts everything, and waits until it is ready.
+    /// Starts everything, and waits until it is ready. The programs are those in the folder `from`, if there is one; what
+    /// is started later is of this build.
     ///
     /// # Errors
     /// If something does not start.
-    pub async fn start(shape: Shape, servers: Option<Arc<Servers>>) -> Result<Self> {
+    pub async fn start(shape: Shape, servers: Option<Arc<Servers>>, from: Option<&Path>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tidegate-chaos-").tempdir()?;
         let (ingests, workers, spooling, backend) = match (shape, servers) {
             (Shape::Embedded, _) => (1, 0, false, Backend::Embedded),
@@ -114,7 +117,8 @@ impl Site {
                 (ingests, workers, spooling, Backend::Distributed { servers, namespace, proxies })
             }
         };
-        let mut site = Self { backend, folder, ingests: Vec::new(), workers: Vec::new() };
+        let from = from.map(Path::to_owned);
+        let mut site = Self { backend, folder, from, ingests: Vec::new(), workers: Vec::new() };
         for role in [Role::Ingest, Role::Worker] {
             std::fs::write(site.config_path(role), site.config(role, spooling)?)?;
         }
@@ -126,6 +130,7 @@ impl Site {
             let program = site.launch(Role::Worker, "", "127.0.0.1:0").await?;
             site.workers.push(program);
         }
+        site.from = None;
         site.until_ready().await?;
         if let Backend::Distributed { servers, .. } = &site.backend {
             servers.rabbitmq.write_down_queues().await?;
@@ -185,7 +190,11 @@ impl Site {
             (Role::Worker, _) => ("chaos-worker", vec![]),
         };
         let arguments = [vec!["--config", &config, "--admin", admin], listen].concat();
-        Program::start(name, &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()).await
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        match &self.from {
+            Some(folder) => Program::start_at(&folder.join(name), name, &arguments, &[]).await,
+            None => Program::start(name, &arguments).await,
+        }
     }
 
     /// How many programs of this role there are.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tidegate_chaos::report::Tally;
 use tidegate_chaos::round;
 use tidegate_chaos::scenario::Scenario;
-use tidegate_chaos::site::Shape;
+use tidegate_chaos::site::{Shape, Site};
 use tidegate_tests::stack::Servers;
 
 const LENGTH: Duration = Duration::from_secs(12);
@@ -18,7 +18,8 @@ async fn survives(name: &str) -> Result<Tally> {
         Shape::Distributed { .. } => Some(Servers::own().await?),
     };
     let mut tally = Tally::of(name);
-    round::run(&scenario, servers, 4, LENGTH, &mut tally).await?;
+    let site = Site::start(scenario.shape, servers, None).await?;
+    round::run(&scenario, site, 4, LENGTH, &mut tally).await?;
     assert!(tally.events > 0 && tally.faults.values().sum::<u64>() > 0, "{tally:?}");
     assert_eq!(tally.acknowledged, tally.applied + tally.dead, "{tally:?}");
     // Other errors may be about what was broken; this one never is.

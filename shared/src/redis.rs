@@ -1,4 +1,4 @@
-//! One Redis server, as every adapter that stands on it asks it.
+//! One Redis server or one Redis Cluster, as every adapter that stands on it asks it.
 //!
 //! What is kept there may be lost at any time, and nothing may wait for it: every call has one time limit for
 //! everything, and after failures in a row is not tried at all for a while.
@@ -7,11 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::{Client, RedisError};
+use redis::RedisError;
 use tokio::sync::{Notify, watch};
 
 use self::breaker::Breaker;
-use self::connection::Keeper;
+use self::connection::{Keeper, Way};
 use crate::health::{Health, HealthCell};
 use crate::tasks::Tasks;
 
@@ -26,32 +26,37 @@ const DEFAULT_NAMESPACE: &str = "tidegate";
 /// Where Redis is and how long an answer may take.
 #[derive(Clone)]
 pub struct RedisSettings {
-    client: Client,
+    way: Way,
     prefix: String,
     timeout: Duration,
 }
 
-/// A URL that does not lead to Redis. It may hold a password, so that it is not shown.
+/// URLs that do not lead to Redis. They may hold a password, so that they are not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected \"redis://user:password@host:6379/0\", or \"rediss://…\" where TLS is built in")]
 pub struct InvalidRedisUrl;
 
 impl RedisSettings {
-    /// Takes the URL; every key begins with `namespace`, unless that is "tidegate". A call takes at most `timeout`.
+    /// Takes the URL of a server, or several of a Redis Cluster's nodes, which lead to the others. Every key begins with
+    /// `namespace`, unless that is "tidegate". A call takes at most `timeout`.
     ///
     /// # Errors
-    /// If it is not a URL of Redis.
-    pub fn try_new(url: &str, namespace: &str, timeout: Duration) -> Result<Self, InvalidRedisUrl> {
-        let client = Client::open(url).map_err(|_| InvalidRedisUrl)?;
+    /// If there is none, or one is not a URL of Redis.
+    pub fn try_new<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        namespace: &str,
+        timeout: Duration,
+    ) -> Result<Self, InvalidRedisUrl> {
+        let urls: Vec<&str> = urls.into_iter().collect();
+        let way = Way::to(&urls).map_err(|_| InvalidRedisUrl)?;
         let prefix = if namespace == DEFAULT_NAMESPACE { String::new() } else { format!("{namespace}:") };
-        Ok(Self { client, prefix, timeout })
+        Ok(Self { way, prefix, timeout })
     }
 }
 
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.client.get_connection_info().addr().to_string();
-        f.debug_struct("RedisSettings").field("address", &address).field("timeout", &self.timeout).finish()
+        f.debug_struct("RedisSettings").field("way", &self.way).field("timeout", &self.timeout).finish()
     }
 }
 
@@ -98,7 +103,7 @@ impl RedisServer {
         let lost = Arc::new(Notify::new());
         let (sender, connections) = watch::channel(None);
         let keeper = Keeper {
-            client: settings.client.clone(),
+            way: settings.way.clone(),
             probe_key: format!("{}tg:{{probe}}", settings.prefix),
             connections: sender,
             lost: Arc::clone(&lost),
@@ -132,7 +137,8 @@ impl RedisServer {
         let asked = async {
             let mut connection = self.connection().await?;
             let answer = ask(&mut connection).await;
-            if answer.as_ref().is_err_and(RedisError::is_unrecoverable_error) {
+            // A cluster's connection mends itself, and the other nodes go on.
+            if !connection.is_of_cluster() && answer.as_ref().is_err_and(RedisError::is_unrecoverable_error) {
                 lost.notify_one();
             }
             answer.map_err(CallError::from)
@@ -184,14 +190,21 @@ mod tests {
     #[test]
     fn settings_are_read_and_never_shown() {
         let timeout = Duration::from_millis(150);
-        let settings = RedisSettings::try_new("redis://user:hunter2@cache:6380/1", "tidegate", timeout).expect("valid");
+        let settings =
+            RedisSettings::try_new(["redis://user:hunter2@cache:6380/1"], "tidegate", timeout).expect("valid");
         let shown = format!("{settings:?}");
         assert!(shown.contains("cache:6380") && !shown.contains("hunter2"), "{shown}");
         assert_eq!(settings.prefix, "");
         for bad in ["", "http://cache", "hunter2"] {
-            assert!(RedisSettings::try_new(bad, "tidegate", timeout).is_err(), "{bad}");
+            assert!(RedisSettings::try_new([bad], "tidegate", timeout).is_err(), "{bad}");
+            assert!(RedisSettings::try_new(["redis://cache", bad], "tidegate", timeout).is_err(), "{bad}");
         }
-        let other = RedisSettings::try_new("redis://cache", "staging", timeout).expect("valid");
+        assert!(RedisSettings::try_new([], "tidegate", timeout).is_err());
+        let nodes = ["redis://user:hunter2@one:7000", "redis://user:hunter2@two:7001"];
+        let cluster = RedisSettings::try_new(nodes, "tidegate", timeout).expect("valid");
+        let shown = format!("{cluster:?}");
+        assert!(shown.contains("one:7000, two:7001") && !shown.contains("hunter2"), "{shown}");
+        let other = RedisSettings::try_new(["redis://cache"], "staging", timeout).expect("valid");
         assert_eq!(other.prefix, "staging:");
     }
 }

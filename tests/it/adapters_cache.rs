@@ -67,7 +67,7 @@ impl Bench {
     fn on(url: &str, timeout: Duration) -> anyhow::Result<Self> {
         let namespace = format!("t{}", uuid::Uuid::now_v7().simple());
         let tasks = Tasks::new();
-        let server = RedisServer::start(&RedisSettings::try_new(url, &namespace, timeout)?, &tasks);
+        let server = RedisServer::start(&RedisSettings::try_new([url], &namespace, timeout)?, &tasks);
         Ok(Self { namespace, cache: Cache::Redis(RedisCache::new(server)), tasks })
     }
 

@@ -614,7 +614,7 @@ async fn a_message_too_large_for_the_broker_ends_the_channel_once() {
 /// Claims under a namespace of their own.
 fn claims_at(url: &str, tasks: &Tasks) -> RedisClaims {
     let namespace = format!("t{}", uuid::Uuid::now_v7().simple());
-    let settings = RedisSettings::try_new(url, &namespace, CLAIM_TIMEOUT).expect("a valid URL");
+    let settings = RedisSettings::try_new([url], &namespace, CLAIM_TIMEOUT).expect("a valid URL");
     RedisClaims::start(&settings, tasks)
 }
 

@@ -8,6 +8,7 @@ mod adapters_cache;
 mod adapters_ledger;
 mod adapters_queue;
 mod apis;
+mod clusters;
 mod conformance;
 mod crashes;
 mod deploys;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -60,7 +60,20 @@ impl Program {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(name: &'static str, arguments: &[String], variables: &[(String, String)]) -> Result<Self> {
-        let mut command = Command::new(binary(name)?);
+        Self::start_at(&binary(name)?, name, arguments, variables).await
+    }
+
+    /// Starts the program that lies there, perhaps of another build.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(
+        path: &Path,
+        name: &'static str,
+        arguments: &[String],
+        variables: &[(String, String)],
+    ) -> Result<Self> {
+        let mut command = Command::new(path);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.args(arguments).env("TIDEGATE_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;

@@ -10,6 +10,7 @@
 //! that break things. What is started here ends with its value, and at the latest with the test process, however that
 //! ends (see `servers/guardian.rs`); a server in a `static` is fine.
 
+pub mod cluster;
 mod container;
 pub(crate) mod find;
 mod folder;

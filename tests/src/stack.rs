@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tidegate_shared::config::{Backend as Configured, Config};
 use tidegate_shared::queue::rabbitmq::delete_topology;
 use tokio_postgres::NoTls;
+use tokio_postgres::config::TargetSessionAttrs;
 
 use crate::eventually::eventually;
 use crate::program::Program;
@@ -87,11 +88,35 @@ impl Servers {
     }
 }
 
+/// Where the servers of a stack are: one each, or several that stand in for each other.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// RabbitMQ's nodes.
+    pub rabbitmq: Vec<String>,
+    /// Redis, or the nodes of a cluster.
+    pub redis: Vec<String>,
+    /// PostgreSQL and its standbys.
+    pub postgres: Vec<String>,
+}
+
+impl Urls {
+    /// Those of single servers.
+    #[must_use]
+    pub fn of(servers: &Servers) -> Self {
+        let one = |url: &str| vec![url.to_owned()];
+        Self {
+            rabbitmq: one(servers.rabbitmq.url()),
+            redis: one(servers.redis.url()),
+            postgres: one(servers.postgres.url()),
+        }
+    }
+}
+
 /// Where a stack keeps its data.
 #[derive(Debug)]
 enum Store {
     Embedded,
-    Distributed { servers: Arc<Servers>, namespace: String },
+    Distributed { _servers: Option<Arc<Servers>>, urls: Urls, namespace: String },
 }
 
 /// A running Tidegate.
@@ -144,21 +169,36 @@ impl Stack {
     /// # Errors
     /// If the folder cannot be written.
     pub fn prepare(servers: Option<Arc<Servers>>, config: &str) -> Result<Self> {
+        let urls = servers.as_deref().map(Urls::of);
+        Self::prepare_at(urls, servers, config)
+    }
+
+    /// Starts on servers that the test keeps itself.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn start_at(urls: Urls, config: &str) -> Result<Self> {
+        let mut stack = Self::prepare_at(Some(urls), None, config)?;
+        stack.start_ingest().await?;
+        stack.start_worker().await?;
+        stack.until_ready().await?;
+        Ok(stack)
+    }
+
+    fn prepare_at(urls: Option<Urls>, servers: Option<Arc<Servers>>, config: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (store, backend) = match servers {
+        let (store, backend) = match urls {
             None => {
                 let path = folder.path().join("data");
                 (Store::Embedded, format!("kind = \"embedded\"\npath = {path:?}\n"))
             }
-            Some(servers) => {
+            Some(urls) => {
                 let namespace = format!("test-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-                let urls = format!(
-                    "rabbitmq = {:?}\nredis = {:?}\npostgres = {:?}\nnamespace = {namespace:?}\n",
-                    servers.rabbitmq.url(),
-                    servers.redis.url(),
-                    servers.postgres.url(),
+                let backend = format!(
+                    "kind = \"distributed\"\nrabbitmq = {:?}\nredis = {:?}\npostgres = {:?}\nnamespace = {namespace:?}\n",
+                    urls.rabbitmq, urls.redis, urls.postgres,
                 );
-                (Store::Distributed { servers, namespace }, format!("kind = \"distributed\"\n{urls}"))
+                (Store::Distributed { _servers: servers, urls, namespace }, backend)
             }
         };
         std::fs::write(folder.path().join("tidegate.toml"), format!("{config}\n[backend]\n{backend}"))?;
@@ -300,6 +340,15 @@ impl Stack {
         .await
     }
 
+    /// The name of a handler's queue on RabbitMQ.
+    #[must_use]
+    pub fn queue_of(&self, handler: &str) -> String {
+        match &self.store {
+            Store::Embedded => handler.to_owned(),
+            Store::Distributed { namespace, .. } => format!("{namespace}.handler.{handler}"),
+        }
+    }
+
     /// The folder of the embedded store.
     #[must_use]
     pub fn data(&self) -> PathBuf {
@@ -403,11 +452,16 @@ impl Stack {
     /// # Errors
     /// If the backend is embedded, or PostgreSQL does not answer.
     pub async fn connect_ledger(&self) -> Result<tokio_postgres::Client> {
-        let Store::Distributed { servers, namespace } = &self.store else { bail!("the ledger is a file") };
-        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
-        tokio::spawn(connection);
-        client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
-        Ok(client)
+        let Store::Distributed { urls, namespace, .. } = &self.store else { bail!("the ledger is a file") };
+        for url in &urls.postgres {
+            let mut server: tokio_postgres::Config = url.parse()?;
+            server.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            let Ok((client, connection)) = server.connect(NoTls).await else { continue };
+            tokio::spawn(connection);
+            client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
+            return Ok(client);
+        }
+        bail!("no PostgreSQL takes writes")
     }
 
     /// The one text that a query of the embedded store answers with.
@@ -470,11 +524,10 @@ impl Stack {
     /// # Errors
     /// If the backend is embedded, or RabbitMQ does not answer.
     pub async fn lose_queue_of(&self, handler: &str) -> Result<()> {
-        let Store::Distributed { servers, namespace } = &self.store else { bail!("the queue is a table") };
-        let connection =
-            lapin::Connection::connect(servers.rabbitmq.url(), lapin::ConnectionProperties::default()).await?;
+        let Store::Distributed { urls, .. } = &self.store else { bail!("the queue is a table") };
+        let connection = lapin::Connection::connect(&urls.rabbitmq[0], lapin::ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
-        let queue = format!("{namespace}.handler.{handler}");
+        let queue = self.queue_of(handler);
         channel.queue_purge(queue.into(), lapin::options::QueuePurgeOptions { nowait: false }).await?;
         Ok(connection.close(200, "OK".into()).await?)
     }
@@ -502,15 +555,12 @@ impl Stack {
     /// # Errors
     /// If a server does not answer.
     pub async fn clean_up(&self) -> Result<()> {
-        let Store::Distributed { servers, namespace } = &self.store else { return Ok(()) };
+        let Store::Distributed { namespace, .. } = &self.store else { return Ok(()) };
         let text = std::fs::read_to_string(self.config_path())?;
         let config = Config::parse("tidegate.toml", &text, &|_| None)?;
         let Configured::Distributed(configured) = &config.backend else { bail!("the stack is distributed") };
         delete_topology(&configured.rabbitmq, &config.topology()).await?;
-        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
-        let connection = tokio::spawn(connection);
-        client.batch_execute(&format!("DROP SCHEMA IF EXISTS {namespace:?} CASCADE")).await?;
-        drop(client);
-        Ok(connection.await??)
+        let client = self.connect_ledger().await?;
+        Ok(client.batch_execute(&format!("DROP SCHEMA IF EXISTS {namespace:?} CASCADE")).await?)
     }
 }

@@ -195,12 +195,13 @@ fn read_servers(section: &Section<'_>, claims: &ClaimsConfig) -> Option<Servers>
     let rabbitmq = section.required_list("rabbitmq").and_then(|urls: Vec<ServerUrl>| {
         reported(section, "rabbitmq", RabbitMqSettings::try_new(urls.iter().map(ServerUrl::expose)))
     });
-    let redis = section.required("redis").and_then(|url: ServerUrl| {
-        reported(section, "redis", RedisSettings::try_new(url.expose(), &namespace, claims.timeout))
+    let redis = section.required_list("redis").and_then(|urls: Vec<ServerUrl>| {
+        let urls = urls.iter().map(ServerUrl::expose);
+        reported(section, "redis", RedisSettings::try_new(urls, &namespace, claims.timeout))
     });
-    let postgres = section
-        .required("postgres")
-        .and_then(|url: ServerUrl| reported(section, "postgres", PostgresSettings::try_new(url.expose(), &namespace)));
+    let postgres = section.required_list("postgres").and_then(|urls: Vec<ServerUrl>| {
+        reported(section, "postgres", PostgresSettings::try_new(urls.iter().map(ServerUrl::expose), &namespace))
+    });
     Some(Servers { rabbitmq: rabbitmq?, redis: redis?, postgres: postgres?, namespace })
 }
 

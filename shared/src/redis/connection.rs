@@ -3,11 +3,17 @@
 //! redis-rs' own `ConnectionManager` is not used: it keeps a connection whose other end is silent, and makes a caller
 //! wait through its reconnects.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, ServerErrorKind, Value};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError, RedisFuture,
+    ServerErrorKind, Value,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -22,24 +28,84 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Time for a probe. More than a claim has: a slow server is not a lost connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Silent probes in a row after which the connection is replaced.
+/// Silent probes in a row after which the connection is replaced; of a cluster, probes that failed in any way.
 const SILENT_PROBES_MAX: u32 = 2;
+/// How often a command is sent again to a node of a cluster that has not answered it: a `SET NX` that comes again finds its
+/// own token, and is not worth more time than one detour takes.
+const CLUSTER_RETRIES: u32 = 1;
 /// Commands that may wait to be written to the connection.
 const PIPELINE_MAX: usize = 1_024;
 /// How long a probe's key stands; it is written under no event's name.
 const PROBE_KEY_MS: u64 = 1;
 
-/// A connection that many callers share. Cluster becomes a second variant.
+/// How to get to Redis.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// To one server.
+    Single(Client),
+    /// To a cluster.
+    Cluster(Box<ClusterClient>, String),
+}
+
+impl Way {
+    /// By one URL to that server, by several to the cluster that their nodes are of.
+    pub(super) fn to(urls: &[&str]) -> Result<Self, RedisError> {
+        if let [url] = urls {
+            return Client::open(*url).map(Self::Single);
+        }
+        let nodes = urls.iter().map(|url| url.into_connection_info()).collect::<Result<Vec<_>, _>>()?;
+        let shown = nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>().join(", ");
+        let cluster = ClusterClient::builder(nodes)
+            .retries(CLUSTER_RETRIES)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .response_timeout(PROBE_TIMEOUT)
+            .build()?;
+        Ok(Self::Cluster(Box::new(cluster), shown))
+    }
+
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        match self {
+            Self::Single(client) => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                    .set_response_timeout(None) // each caller has a time limit of its own
+                    .set_pipeline_buffer_size(PIPELINE_MAX); // the default of 50 would make callers wait for each other
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
+            }
+            Self::Cluster(client, _) => client.get_async_connection().await.map(Connection::Cluster),
+        }
+    }
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single(client) => write!(f, "{}", client.get_connection_info().addr()),
+            Self::Cluster(_, nodes) => write!(f, "cluster of {nodes}"),
+        }
+    }
+}
+
+/// A connection that many callers share.
 #[derive(Clone)]
 pub(crate) enum Connection {
     /// To one server.
     Single(MultiplexedConnection),
+    /// To each node of a cluster.
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    pub(super) fn is_of_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
 }
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::Single(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
         }
     }
 
@@ -51,19 +117,21 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::Single(connection) => connection.req_packed_commands(cmd, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(cmd, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
             Self::Single(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
         }
     }
 }
 
 /// Keeps a connection in `connections` for as long as the process lives.
 pub(super) struct Keeper {
-    pub(super) client: Client,
+    pub(super) way: Way,
     /// The key of the probe.
     pub(super) probe_key: String,
     pub(super) connections: watch::Sender<Option<Connection>>,
@@ -115,13 +183,8 @@ impl Keeper {
     }
 
     async fn connect(&self) -> Result<Connection, KeepError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None) // each caller has a time limit of its own
-            .set_pipeline_buffer_size(PIPELINE_MAX); // the default of 50 would make callers wait for each other
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map(Connection::Single).map_err(KeepError::Redis),
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.way.connect()).await {
+            Ok(connected) => connected.map_err(KeepError::Redis),
             Err(_) => Err(KeepError::Silent(CONNECT_TIMEOUT)),
         }
     }
@@ -136,12 +199,14 @@ impl Keeper {
                     self.health.set(Health::Up);
                     None
                 }
-                Err(KeepError::Redis(error)) if error.is_unrecoverable_error() => return KeepError::Redis(error),
+                Err(KeepError::Redis(error)) if error.is_unrecoverable_error() && !connection.is_of_cluster() => {
+                    return KeepError::Redis(error);
+                }
                 Err(error) => Some(error),
             };
             if let Some(error) = error {
                 self.health.set(Health::Down(chain(&error).to_string()));
-                silent += u32::from(matches!(error, KeepError::Silent(_)));
+                silent += u32::from(connection.is_of_cluster() || matches!(error, KeepError::Silent(_)));
                 if silent >= SILENT_PROBES_MAX {
                     return error;
                 }

@@ -19,7 +19,7 @@ async fn run_sql(server: &Postgres, tasks: &Tasks, sql: &str) {
 }
 
 fn ledger_with(url: &str, tasks: &Tasks, change: impl FnOnce(&mut PostgresSettings)) -> Ledger {
-    let mut settings = PostgresSettings::try_new(url, "tidegate").expect("a valid URL");
+    let mut settings = PostgresSettings::try_new([url], "tidegate").expect("a valid URL");
     settings.pool_max = 4;
     change(&mut settings);
     Ledger::Postgres(PostgresLedger::start(&settings, tasks))
@@ -183,7 +183,7 @@ async fn tables_that_are_missing_are_nobodys_fault() {
 async fn a_dropped_commit_leaves_no_transaction_behind() {
     let world = World::postgres().await;
     let Place::Postgres { namespace } = &world.place else { unreachable!("it is one of PostgreSQL") };
-    let mut settings = PostgresSettings::try_new(&postgres_url(), namespace).expect("a valid URL");
+    let mut settings = PostgresSettings::try_new([postgres_url().as_str()], namespace).expect("a valid URL");
     settings.pool_max = 1;
     let ledger = Ledger::Postgres(PostgresLedger::start(&settings, &world.tasks));
     let (slow, quick) = (event("slow"), event("quick"));
@@ -203,7 +203,7 @@ async fn a_dropped_commit_leaves_no_transaction_behind() {
 async fn a_statement_that_is_too_slow_is_refused_alone() {
     let world = World::postgres().await;
     let Place::Postgres { namespace } = &world.place else { unreachable!("it is one of PostgreSQL") };
-    let mut settings = PostgresSettings::try_new(&postgres_url(), namespace).expect("a valid URL");
+    let mut settings = PostgresSettings::try_new([postgres_url().as_str()], namespace).expect("a valid URL");
     settings.timeouts.statement = Duration::from_millis(300);
     let ledger = Ledger::Postgres(PostgresLedger::start(&settings, &world.tasks));
     let mut commits = payments_of(0..5);

@@ -129,7 +129,7 @@ async fn connect(namespace: &str, tasks: &Tasks) -> tokio_postgres::Client {
 }
 
 pub(super) fn ledger_in(namespace: &str, tasks: &Tasks) -> Ledger {
-    let mut settings = PostgresSettings::try_new(&postgres_url(), namespace).expect("a valid URL");
+    let mut settings = PostgresSettings::try_new([postgres_url().as_str()], namespace).expect("a valid URL");
     // Many tests share one server.
     settings.pool_max = 4;
     Ledger::Postgres(PostgresLedger::start(&settings, tasks))

@@ -4,7 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     os::unix::{fs::chown, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -70,25 +70,46 @@ impl Kind for PostgresKind {
     }
 
     async fn lay_out(program: PathBuf) -> Result<Process> {
-        let folder = Folder::create("postgres", LAST_RITES)?;
-        let user = User::for_postgres()?;
-        if let Some(user) = &user {
-            chown(folder.path(), Some(user.uid), Some(user.gid)).context("cannot hand the folder over")?;
-        }
+        let (folder, user) = make_folder()?;
         let mut initdb = clean_command(&program.with_file_name("initdb"), &folder);
         // The tests outlive no power cut, so the fresh files need not be synced; what is committed later is.
         initdb.args(["-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "--encoding=UTF8"]);
         run_as(user.as_ref(), &mut initdb);
         output_of(initdb).await?;
 
-        let ports = Ports::reserve()?;
-        let mut command = clean_command(&program, &folder);
-        command.args(["-D", "data", "-h", "127.0.0.1", "-p", &ports.main().to_string()]);
-        command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-        run_as(user.as_ref(), &mut command);
-        // SIGINT is PostgreSQL's fast shutdown: clean, without waiting for clients to leave.
-        Process::try_new(command, folder, ports, Signal::INT)
+        serve(&program, folder, user.as_ref())
     }
+}
+
+/// Prepares a standby of the server at `primary`, from a copy of its data.
+pub(super) async fn lay_out_standby(program: &Path, primary: SocketAddr) -> Result<Process> {
+    let (folder, user) = make_folder()?;
+    let mut copy = clean_command(&program.with_file_name("pg_basebackup"), &folder);
+    let (host, port) = (primary.ip().to_string(), primary.port().to_string());
+    copy.args(["-D", "data", "-h", &host, "-p", &port, "-U", "postgres", "--no-sync"]);
+    copy.args(["--write-recovery-conf", "--checkpoint=fast"]);
+    run_as(user.as_ref(), &mut copy);
+    output_of(copy).await?;
+    serve(program, folder, user.as_ref())
+}
+
+fn make_folder() -> Result<(Folder, Option<User>)> {
+    let folder = Folder::create("postgres", LAST_RITES)?;
+    let user = User::for_postgres()?;
+    if let Some(user) = &user {
+        chown(folder.path(), Some(user.uid), Some(user.gid)).context("cannot hand the folder over")?;
+    }
+    Ok((folder, user))
+}
+
+fn serve(program: &Path, folder: Folder, user: Option<&User>) -> Result<Process> {
+    let ports = Ports::reserve()?;
+    let mut command = clean_command(program, &folder);
+    command.args(["-D", "data", "-h", "127.0.0.1", "-p", &ports.main().to_string()]);
+    command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+    run_as(user, &mut command);
+    // SIGINT is PostgreSQL's fast shutdown: clean, without waiting for clients to leave.
+    Process::try_new(command, folder, ports, Signal::INT)
 }
 
 /// Whom PostgreSQL runs as: it refuses to run as root.

@@ -38,12 +38,15 @@ pub enum RabbitMqKind {}
 /// its 600 modules by handing each file to and fro between two threads: between processors of a virtual machine that
 /// sleep in between, this takes 12 to 20 seconds instead of 6.
 const START: &str = r#"
-"$1" -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 &
+if test -n "$1"; then "$1" -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 & fi
 if command -v taskset >/dev/null; then exec taskset --cpu-list "$2" "$3"; else exec "$3"; fi
 "#;
 
 /// One scheduler thread of each sort, and nothing that listens beyond this machine.
 const ERLANG_ARGUMENTS: &str = "+S 1:1 +SDcpu 1:1 +SDio 1 -kernel inet_dist_use_interface {127,0,0,1}";
+
+/// What nodes and tools of one broker know each other by.
+pub(super) const COOKIE: &str = "TIDEGATETESTS";
 
 /// More than any disk has free, so the alarm is raised at once.
 const ALARMING_LIMIT: &str = "1000000000000000";
@@ -138,34 +141,49 @@ impl Kind for RabbitMqKind {
             find::program("epmd", &[]).context("RabbitMQ is here, but not Erlang's epmd: install Erlang")?;
         let folder = Folder::create("rabbitmq", "")?;
         let ports = Ports::reserve()?;
-        write_configuration(&folder, &ports)?;
+        write_configuration(&folder, &ports, "")?;
 
         let mut command = clean_command("sh".as_ref(), &folder);
         command.args(["-c", START, "rabbitmq"]).arg(name_server).arg(processor_for(&ports)).arg(program);
-        set_environment(&mut command, folder.path(), &ports);
+        set_environment(&mut command, folder.path(), &ports, ports.third());
         Process::try_new(command, folder, ports, Signal::TERM)
     }
 }
 
-fn write_configuration(folder: &Folder, ports: &Ports) -> Result<()> {
+/// Prepares a node that will be one of a cluster, with a name server that it shares; and says its name.
+pub(super) fn lay_out_node(program: &Path, name_port: u16) -> Result<(String, Process)> {
+    let folder = Folder::create("rabbitmq", "")?;
+    let ports = Ports::reserve()?;
+    write_configuration(&folder, &ports, "cluster_partition_handling = pause_minority\n")?;
+    let mut command = clean_command("sh".as_ref(), &folder);
+    command.args(["-c", START, "rabbitmq", ""]).arg(processor_for(&ports)).arg(program);
+    set_environment(&mut command, folder.path(), &ports, name_port);
+    Ok((node_name(&ports), Process::try_new(command, folder, ports, Signal::TERM)?))
+}
+
+fn node_name(ports: &Ports) -> String {
+    format!("tidegate-{}@localhost", ports.main())
+}
+
+fn write_configuration(folder: &Folder, ports: &Ports, more: &str) -> Result<()> {
     let listener = format!("listeners.tcp.1 = {}\n", ports.main_addr());
     // To the standard output, which is the log that a failure quotes.
     let log = "log.file = false\nlog.console = true\nlog.console.level = warning\n";
-    folder.write("rabbitmq.conf", &(listener + log))?;
+    folder.write("rabbitmq.conf", &(listener + log + more))?;
     // When a broker is killed while it moves an expired message to its next queue, it tries again after this time; by
     // default that is three minutes.
     folder.write("advanced.config", "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n")?;
     folder.write("enabled_plugins", "[].\n")?;
-    folder.write(".erlang.cookie", "TIDEGATETESTS")?;
+    folder.write(".erlang.cookie", COOKIE)?;
     // Erlang takes no cookie that others can read.
     Ok(fs::set_permissions(folder.path().join(".erlang.cookie"), Permissions::from_mode(0o400))?)
 }
 
-fn set_environment(command: &mut Command, folder: &Path, ports: &Ports) {
+fn set_environment(command: &mut Command, folder: &Path, ports: &Ports, name_port: u16) {
     command
-        .env("RABBITMQ_NODENAME", format!("tidegate-{}@localhost", ports.main()))
+        .env("RABBITMQ_NODENAME", node_name(ports))
         .env("RABBITMQ_DIST_PORT", ports.second().to_string())
-        .env("ERL_EPMD_PORT", ports.third().to_string())
+        .env("ERL_EPMD_PORT", name_port.to_string())
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS)
         .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
         .env("RABBITMQ_ADVANCED_CONFIG_FILE", folder.join("advanced.config"))

@@ -1,6 +1,9 @@
 //! Redis for tests: one that keeps nothing, as the cache it is to Tidegate.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use rustix::process::Signal;
@@ -62,10 +65,23 @@ impl Kind for RedisKind {
     }
 
     async fn lay_out(program: PathBuf) -> Result<Process> {
-        let folder = Folder::create("redis", "")?;
-        let ports = Ports::reserve()?;
-        let mut command = clean_command(&program, &folder);
-        command.args(["--bind", "127.0.0.1", "--port", &ports.main().to_string()]).args(FORGETFUL);
-        Process::try_new(command, folder, ports, Signal::TERM)
+        lay_out_with(&program, |_ports| Vec::new())
     }
+}
+
+/// Prepares a node that will be one of a cluster.
+pub(super) fn lay_out_cluster_node(program: &Path) -> Result<Process> {
+    lay_out_with(program, |ports| {
+        let bus = ports.second().to_string();
+        // A master that is silent for so many milliseconds is replaced.
+        ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus].map(str::to_owned).into()
+    })
+}
+
+fn lay_out_with(program: &Path, more: impl FnOnce(&Ports) -> Vec<String>) -> Result<Process> {
+    let folder = Folder::create("redis", "")?;
+    let ports = Ports::reserve()?;
+    let mut command = clean_command(program, &folder);
+    command.args(["--bind", "127.0.0.1", "--port", &ports.main().to_string()]).args(FORGETFUL).args(more(&ports));
+    Process::try_new(command, folder, ports, Signal::TERM)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// How long each part of the work may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,29 +64,23 @@ pub enum InvalidPostgresSettings {
 }
 
 impl PostgresSettings {
-    /// Reads the URL. `namespace` is the schema that holds all tables; it is made by the migration.
+    /// Reads the URL of a server, or several of one and its standbys: they are tried in turn for the one that takes
+    /// writes. What else a URL says counts in the first. `namespace` is the schema that holds all tables; it is made by
+    /// the migration.
     ///
     /// # Errors
     /// [`InvalidPostgresSettings`] says what is wrong, without the URL.
-    pub fn try_new(url: &str, namespace: &str) -> Result<Self, InvalidPostgresSettings> {
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(InvalidPostgresSettings::Url);
+    pub fn try_new<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        namespace: &str,
+    ) -> Result<Self, InvalidPostgresSettings> {
+        let mut servers = urls.into_iter().map(read_url);
+        let mut config = servers.next().ok_or(InvalidPostgresSettings::Url)??;
+        for server in servers {
+            add_hosts(&mut config, &server?);
         }
-        // The library knows sslmode=verify-ca and verify-full only as mistakes; they ask for TLS all the same.
-        let query = url.split_once('?').map_or("", |(_, query)| query);
-        let asks_tls = |pair: &str| pair.starts_with("sslmode=verify") || pair == "channel_binding=require";
-        if query.split('&').any(asks_tls) {
-            return Err(InvalidPostgresSettings::Tls);
-        }
-        let config: tokio_postgres::Config = url.parse().map_err(|_| InvalidPostgresSettings::Url)?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(InvalidPostgresSettings::Tls);
-        }
-        if config.get_options().is_some() {
-            return Err(InvalidPostgresSettings::Options);
-        }
-        if config.get_hosts().is_empty() {
-            return Err(InvalidPostgresSettings::Url);
+        if config.get_hosts().len() > 1 {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         if !is_schema_name(namespace) {
             return Err(InvalidPostgresSettings::Namespace);
@@ -131,6 +125,47 @@ impl fmt::Debug for PostgresSettings {
     }
 }
 
+fn read_url(url: &str) -> Result<tokio_postgres::Config, InvalidPostgresSettings> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(InvalidPostgresSettings::Url);
+    }
+    // The library knows sslmode=verify-ca and verify-full only as mistakes; they ask for TLS all the same.
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let asks_tls = |pair: &str| pair.starts_with("sslmode=verify") || pair == "channel_binding=require";
+    if query.split('&').any(asks_tls) {
+        return Err(InvalidPostgresSettings::Tls);
+    }
+    let config: tokio_postgres::Config = url.parse().map_err(|_| InvalidPostgresSettings::Url)?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(InvalidPostgresSettings::Tls);
+    }
+    if config.get_options().is_some() {
+        return Err(InvalidPostgresSettings::Options);
+    }
+    if config.get_hosts().is_empty() {
+        return Err(InvalidPostgresSettings::Url);
+    }
+    Ok(config)
+}
+
+/// Adds the hosts of `more`, each with its port: the library pairs them by place.
+fn add_hosts(config: &mut tokio_postgres::Config, more: &tokio_postgres::Config) {
+    const PORT: u16 = 5432;
+    let missing = config.get_hosts().len().saturating_sub(config.get_ports().len());
+    let usual = config.get_ports().first().copied().unwrap_or(PORT);
+    for _ in 0..missing {
+        config.port(usual);
+    }
+    for (place, host) in more.get_hosts().iter().enumerate() {
+        match host {
+            Host::Tcp(name) => config.host(name),
+            #[cfg(unix)]
+            Host::Unix(path) => config.host_path(path),
+        };
+        config.port(more.get_ports().get(place).or(more.get_ports().first()).copied().unwrap_or(PORT));
+    }
+}
+
 /// Its characters need no escape inside of double quotes, which is how it is written everywhere.
 fn is_schema_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
@@ -145,7 +180,7 @@ mod tests {
     #[test]
     fn urls_that_cannot_be_kept_to_are_refused() {
         let check = |url: &str, expected: Option<InvalidPostgresSettings>| {
-            assert_eq!(PostgresSettings::try_new(url, "tidegate").err(), expected, "{url}");
+            assert_eq!(PostgresSettings::try_new([url], "tidegate").err(), expected, "{url}");
         };
         check("postgres://user:secret@db.example:5432/app", None);
         check("postgresql://user@db.example/app?sslmode=disable", None);
@@ -161,15 +196,28 @@ mod tests {
     }
 
     #[test]
+    fn several_servers_are_tried_for_the_one_that_takes_writes() {
+        let urls = ["postgres://me@one,two:7/app", "postgres://three:8/", "postgres://four/"];
+        let settings = PostgresSettings::try_new(urls, "tidegate").expect("valid URLs");
+        let hosts: Vec<String> = settings.config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
+        assert_eq!(hosts, [r#"Tcp("one")"#, r#"Tcp("two")"#, r#"Tcp("three")"#, r#"Tcp("four")"#]);
+        assert_eq!(settings.config.get_ports(), [5432, 7, 8, 5432]);
+        assert_eq!(settings.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(settings.config.get_user(), Some("me"));
+        assert!(PostgresSettings::try_new([], "tidegate").is_err());
+        assert!(PostgresSettings::try_new(["postgres://one/", "amqp://two"], "tidegate").is_err());
+    }
+
+    #[test]
     fn namespaces_are_names_of_schemas() {
         for (name, good) in [("tidegate", true), ("tide-gate_2", true), ("", false), ("a\"b", false), ("pg_x", false)] {
-            assert_eq!(PostgresSettings::try_new("postgres://h/d", name).is_ok(), good, "{name}");
+            assert_eq!(PostgresSettings::try_new(["postgres://h/d"], name).is_ok(), good, "{name}");
         }
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let settings = PostgresSettings::try_new("postgres://user:canary@host/app", "tidegate").expect("a valid URL");
+        let settings = PostgresSettings::try_new(["postgres://user:canary@host/app"], "tidegate").expect("a valid URL");
         assert!(!format!("{settings:?}").contains("canary"));
     }
 }

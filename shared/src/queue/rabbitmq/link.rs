@@ -20,8 +20,9 @@ use super::topology::{Object, Refused, declare};
 
 /// Time for the TCP and TLS handshake, and again for AMQP's.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for the whole topology: new quorum queues are elections, tens of milliseconds each.
-const DECLARE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for one exchange, queue or binding: a new quorum queue is an election, of tens of milliseconds. A node that
+/// cannot reach its cluster does not answer at all.
+const DECLARE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for opening a channel.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for the broker to answer a close; then the socket is closed all the same.
@@ -126,9 +127,11 @@ impl Link {
         // Before anything is published, so that no alarm is missed.
         let events = connection.events_listener().boxed();
         let channel = open_channel(&connection).await?;
-        match tokio::time::timeout(DECLARE_TIMEOUT, declare(&channel, objects)).await {
-            Ok(declared) => declared?,
-            Err(_) => return Err(LinkError::Timeout { at, limit: DECLARE_TIMEOUT }),
+        for object in objects {
+            match tokio::time::timeout(DECLARE_TIMEOUT, declare(&channel, std::slice::from_ref(object))).await {
+                Ok(declared) => declared?,
+                Err(_) => return Err(LinkError::Timeout { at, limit: DECLARE_TIMEOUT }),
+            }
         }
         Ok((Self { connection, channel, socket }, events))
     }

@@ -29,6 +29,8 @@ pub(super) struct Supervisor {
     role: &'static str,
     objects: Arc<[Object]>,
     vital: Vital,
+    /// Which node is tried next: never the one that was just lost or did not answer, if there is another.
+    turn: usize,
     /// Attempts since the last link that lived long enough.
     attempts: u32,
     since: Option<Instant>,
@@ -43,6 +45,7 @@ impl Supervisor {
             role,
             objects: objects(topology).into(),
             vital,
+            turn: 0,
             attempts: 0,
             since: None,
         }
@@ -58,7 +61,8 @@ impl Supervisor {
             if self.attempts > 0 {
                 tokio::time::sleep(backoff(self.attempts, random())).await;
             }
-            let uri = &self.uris[self.attempts as usize % self.uris.len()];
+            let uri = &self.uris[self.turn % self.uris.len()];
+            self.turn = self.turn.wrapping_add(1);
             self.attempts = self.attempts.saturating_add(1);
             match Link::open(uri, &self.name, &self.objects).await {
                 Ok(connected) => {

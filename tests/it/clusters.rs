@@ -1,0 +1,188 @@
+//! Servers that stand in for each other: one is killed, cut off or restarted, and the others go on with everything.
+#![expect(clippy::print_stdout, reason = "what a run measured is worth reading")]
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tidegate_tests::eventually::eventually;
+use tidegate_tests::sender::{self, client, send};
+use tidegate_tests::servers::cluster::{PostgresPair, RabbitMqCluster, RedisCluster};
+use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
+use tidegate_tests::stack::{SOON, SOURCES, Stack, Urls};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\n";
+/// From a fault until an event is accepted and applied again.
+const RECOVERY_MAX: Duration = Duration::from_secs(10);
+/// From the loss of a master until its keys are claimed again. Nothing waits for it: events are accepted unclaimed.
+const CLAIMS_MAX: Duration = Duration::from_secs(30);
+const SENDERS: usize = 4;
+
+/// Senders that never stop, each with one event at a time until that is accepted.
+struct Load {
+    stop: CancellationToken,
+    senders: Vec<JoinHandle<Result<i64>>>,
+}
+
+impl Load {
+    fn start(stack: &Stack) -> Self {
+        let stop = CancellationToken::new();
+        let senders = (0..SENDERS).map(|number| tokio::spawn(send_on(stack.url("stripe"), number, stop.clone())));
+        Self { senders: senders.collect(), stop: stop.clone() }
+    }
+
+    /// How many events were accepted.
+    async fn stop(self) -> Result<i64> {
+        self.stop.cancel();
+        let mut accepted = 0;
+        for sender in self.senders {
+            accepted += sender.await??;
+        }
+        Ok(accepted)
+    }
+}
+
+async fn send_on(url: String, sender: usize, stop: CancellationToken) -> Result<i64> {
+    let mut accepted = 0;
+    while !stop.is_cancelled() {
+        until_accepted(&url, &format!("{sender}-{accepted}")).await?;
+        accepted += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(accepted)
+}
+
+async fn until_accepted(url: &str, id: &str) -> Result<()> {
+    eventually(&format!("{id} is accepted"), SOON, || async {
+        let event = sender::payment(&format!("evt_{id}"), &format!("pi_{id}"));
+        let answer = send(&client(), url, &event).await.map_err(|error| error.to_string())?;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await
+}
+
+/// Sends one event of its own, and takes the time since `began` until that was accepted and applied.
+async fn recovery(stack: &Stack, what: &str, began: Instant) -> Result<()> {
+    until_accepted(&stack.url("stripe"), what).await?;
+    let sql = format!("SELECT COUNT(*) FROM payments WHERE payment_id = 'pi_{what}'");
+    stack.until_number(&sql, 1, SOON).await?;
+    let took = began.elapsed();
+    println!("after {what}: {:.1} s", took.as_secs_f64());
+    ensure!(took < RECOVERY_MAX, "after {what} it took {took:?}");
+    Ok(())
+}
+
+/// Every accepted event was applied once.
+async fn applied_once(stack: &Stack, accepted: i64) -> Result<()> {
+    stack.until_number("SELECT COUNT(*) FROM payments", accepted, SOON).await?;
+    assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, accepted);
+    assert!(stack.list("/v1/dead-letters").await?.is_empty());
+    println!("{accepted} events, each applied once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
+    let cluster = RabbitMqCluster::start().await?;
+    let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
+    let (redis_url, postgres_url) = (redis.url().to_owned(), postgres.url().to_owned());
+    let urls = Urls { rabbitmq: cluster.urls(), redis: vec![redis_url], postgres: vec![postgres_url] };
+    let stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    for node in &cluster.nodes {
+        node.write_down_queues().await?;
+    }
+    let queue = stack.queue_of("payments");
+    let load = Load::start(&stack);
+    recovery(&stack, "nothing", Instant::now()).await?;
+
+    let leader = cluster.leader_of(&queue, 0).await?;
+    let began = Instant::now();
+    cluster.nodes[leader].kill().await?;
+    recovery(&stack, "the-leader-killed", began).await?;
+    cluster.nodes[leader].start().await?;
+    cluster.until_whole(leader).await?;
+
+    let leader = cluster.leader_of(&queue, (leader + 1) % 3).await?;
+    let began = Instant::now();
+    cluster.isolate(leader).await?;
+    recovery(&stack, "the-leader-cut-off", began).await?;
+    eventually("the minority takes no clients", SOON, || async {
+        match TcpStream::connect(cluster.nodes[leader].addr()).await {
+            Ok(_) => Err("it does".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await?;
+    cluster.heal(leader).await?;
+
+    for node in 0..cluster.nodes.len() {
+        cluster.nodes[node].stop().await?;
+        recovery(&stack, &format!("a-stop-{node}"), Instant::now()).await?;
+        cluster.nodes[node].start().await?;
+        cluster.until_whole(node).await?;
+    }
+    recovery(&stack, "all", Instant::now()).await?;
+    applied_once(&stack, load.stop().await? + 7).await?;
+    stack.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_cluster_loses_masters_and_goes_on_with_claims() -> Result<()> {
+    let cluster = RedisCluster::start().await?;
+    let (rabbitmq, postgres) = tokio::try_join!(RabbitMq::shared_or_own(), Postgres::shared_or_own())?;
+    let (rabbitmq_url, postgres_url) = (rabbitmq.url().to_owned(), postgres.url().to_owned());
+    let urls = Urls { rabbitmq: vec![rabbitmq_url], redis: cluster.urls(), postgres: vec![postgres_url] };
+    let stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let load = Load::start(&stack);
+    let mut sent = 0;
+    claims_work(&stack, &mut sent).await?;
+    for master in 0..2 {
+        let began = Instant::now();
+        cluster.nodes[master].kill().await?;
+        recovery(&stack, &format!("master-{master}-killed"), began).await?;
+        // Until the replica has taken over, some events are received without a claim: their twins are accepted too.
+        while let Err(error) = claims_work(&stack, &mut sent).await {
+            ensure!(began.elapsed() < CLAIMS_MAX, "claims do not work again: {error:#}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        println!("claims work {:.1} s after the kill", began.elapsed().as_secs_f64());
+        cluster.nodes[master].start().await?;
+    }
+    let accepted = load.stop().await?;
+    applied_once(&stack, accepted + sent + 2).await?;
+    stack.finish().await
+}
+
+/// Sends some events twice, enough for keys on each of the nodes, and makes sure that each is known the second time.
+async fn claims_work(stack: &Stack, sent: &mut i64) -> Result<()> {
+    for _ in 0..30 {
+        let event = sender::payment(&format!("evt_twice_{sent}"), &format!("pi_twice_{sent}"));
+        *sent += 1;
+        for outcome in ["accepted", "duplicate"] {
+            let answer = send(&client(), &stack.url("stripe"), &event).await?;
+            ensure!((answer.status, answer.outcome()) == (200, outcome), "{answer:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_of_postgres_takes_over_with_every_effect() -> Result<()> {
+    let pair = PostgresPair::start().await?;
+    let (rabbitmq, redis) = tokio::try_join!(RabbitMq::shared_or_own(), Redis::shared_or_own())?;
+    let (rabbitmq_url, redis_url) = (rabbitmq.url().to_owned(), redis.url().to_owned());
+    let urls = Urls { rabbitmq: vec![rabbitmq_url], redis: vec![redis_url], postgres: pair.urls() };
+    let stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let load = Load::start(&stack);
+    recovery(&stack, "nothing", Instant::now()).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let began = Instant::now();
+    pair.primary.kill().await?;
+    pair.promote().await?;
+    recovery(&stack, "the-primary-killed", began).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    applied_once(&stack, load.stop().await? + 2).await?;
+    stack.finish().await
+}

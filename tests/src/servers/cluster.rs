@@ -1,0 +1,249 @@
+//! Servers that stand in for each other: three nodes of RabbitMQ, a Redis Cluster, PostgreSQL with a standby.
+//!
+//! Always the programs of this machine, on its own addresses: what is cut is the nodes' way to each other.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use rustix::process::Signal;
+use tokio_postgres::NoTls;
+
+use super::folder::Folder;
+use super::host::Host;
+use super::kind::Kind;
+use super::port::Ports;
+use super::postgres::{PostgresKind, lay_out_standby};
+use super::process::{Process, clean_command, output_of};
+use super::rabbitmq::{COOKIE, RabbitMqKind, lay_out_node};
+use super::redis::{RedisKind, lay_out_cluster_node};
+use super::{Postgres, RabbitMq, Redis, Server, find, missing};
+use crate::eventually::eventually;
+
+/// How long nodes may take to agree, on a busy machine.
+const AGREE: Duration = Duration::from_secs(60);
+
+async fn start<K: Kind>(process: Process) -> Result<Server<K>> {
+    process.start()?;
+    let (host, kind) = (Host::Process(Box::new(process)), std::marker::PhantomData);
+    let addr = host.addr()?;
+    let server = Server { url: K::url(addr), addr, host, kind };
+    server.until_it_answers().await?;
+    Ok(server)
+}
+
+/// Three nodes of RabbitMQ, of which one that cannot see another pauses itself (`pause_minority`).
+#[derive(Debug)]
+pub struct RabbitMqCluster {
+    /// The nodes.
+    pub nodes: Vec<RabbitMq>,
+    names: Vec<String>,
+    /// Erlang's name server: it must outlive each of the nodes.
+    _name_server: Process,
+}
+
+impl RabbitMqCluster {
+    /// Starts the nodes and joins them.
+    ///
+    /// # Errors
+    /// If one does not start or join.
+    pub async fn start() -> Result<Self> {
+        let program = RabbitMqKind::program().with_context(missing::<RabbitMqKind>)?;
+        let epmd = find::program("epmd", &[]).context("RabbitMQ is here, but not Erlang's epmd: install Erlang")?;
+        let (folder, ports) = (Folder::create("epmd", "")?, Ports::reserve()?);
+        let mut command = clean_command(&epmd, &folder);
+        let name_port = ports.main();
+        command.args(["-address", "127.0.0.1", "-port", &name_port.to_string()]);
+        let name_server = Process::try_new(command, folder, ports, Signal::TERM)?;
+        name_server.start()?;
+        let (mut names, mut starting) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (name, process) = lay_out_node(&program, name_port)?;
+            names.push(name);
+            starting.push(start(process));
+        }
+        let nodes = try_join_all(starting).await?;
+        for node in &nodes[1..] {
+            node.rabbitmqctl(&["stop_app"]).await?;
+            node.rabbitmqctl(&["join_cluster", &names[0]]).await?;
+            node.rabbitmqctl(&["start_app"]).await?;
+        }
+        Ok(Self { nodes, names, _name_server: name_server })
+    }
+
+    /// Every node's URL.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.url().to_owned()).collect()
+    }
+
+    /// The node that leads a queue, asked through the node `asked`.
+    ///
+    /// # Errors
+    /// If it does not say, or nobody leads.
+    pub async fn leader_of(&self, queue: &str, asked: usize) -> Result<usize> {
+        eventually(&format!("{queue} has a leader"), AGREE, || async {
+            let listed = self.nodes[asked].rabbitmqctl(&["list_queues", "name", "leader", "--quiet"]).await;
+            let listed = listed.map_err(|error| format!("{error:#}"))?;
+            let line = listed.lines().find(|line| line.split_whitespace().next() == Some(queue));
+            let leader = line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or_default();
+            self.names.iter().position(|name| name == leader).ok_or(listed)
+        })
+        .await
+    }
+
+    /// Takes a node's way to the others; clients reach it as before.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn isolate(&self, node: usize) -> Result<()> {
+        let cut: String = self
+            .others(node)
+            .map(|other| format!("erlang:set_cookie('{other}', cut_off), erlang:disconnect_node('{other}'), "))
+            .collect();
+        self.nodes[node].rabbitmqctl(&["eval", &format!("{cut} ok.")]).await.map(drop)
+    }
+
+    /// Gives it back.
+    ///
+    /// # Errors
+    /// If the node does not answer, or does not join again.
+    pub async fn heal(&self, node: usize) -> Result<()> {
+        let mend: String =
+            self.others(node).map(|other| format!("erlang:set_cookie('{other}', '{COOKIE}'), ")).collect();
+        self.nodes[node].rabbitmqctl(&["eval", &format!("{mend} ok.")]).await?;
+        self.until_whole(node).await
+    }
+
+    /// Waits until a node sees both others, and takes clients.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn until_whole(&self, node: usize) -> Result<()> {
+        eventually("the cluster is whole", AGREE, || async {
+            let running = self.nodes[node]
+                .rabbitmqctl(&["eval", "length([Node || Node <- [node() | nodes()], rabbit:is_running(Node)])."])
+                .await;
+            match running {
+                Ok(count) if count.trim() == "3" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await?;
+        self.nodes[node].until_it_answers().await
+    }
+
+    fn others(&self, node: usize) -> impl Iterator<Item = &String> {
+        self.names.iter().enumerate().filter(move |(at, _)| *at != node).map(|(_, name)| name)
+    }
+}
+
+/// Three masters of Redis with a replica each.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The nodes, masters first.
+    pub nodes: Vec<Redis>,
+}
+
+impl RedisCluster {
+    /// Starts the nodes, and has them share the keys.
+    ///
+    /// # Errors
+    /// If one does not start or join.
+    pub async fn start() -> Result<Self> {
+        let program = RedisKind::program().with_context(missing::<RedisKind>)?;
+        let client = find::program("redis-cli", &[]).context("redis-cli is missing: install redis-tools")?;
+        let mut starting = Vec::new();
+        for _ in 0..6 {
+            starting.push(start(lay_out_cluster_node(&program)?));
+        }
+        let nodes: Vec<Redis> = try_join_all(starting).await?;
+        let mut create = std::process::Command::new(&client);
+        create.args(["--cluster", "create"]).args(nodes.iter().map(|node| node.addr().to_string()));
+        create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+        output_of(create).await?;
+        let cluster = Self { nodes };
+        for node in &cluster.nodes {
+            eventually("the cluster is well", AGREE, || async {
+                let mut ask = std::process::Command::new(&client);
+                ask.args(["-h", "127.0.0.1", "-p", &node.addr().port().to_string(), "cluster", "info"]);
+                let info = output_of(ask).await.map_err(|error| format!("{error:#}"))?;
+                let is_well = info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6");
+                if is_well { Ok(()) } else { Err(info) }
+            })
+            .await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Every node's URL.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.url().to_owned()).collect()
+    }
+}
+
+/// A PostgreSQL server whose commits wait for its standby.
+#[derive(Debug)]
+pub struct PostgresPair {
+    /// The one that takes writes at first.
+    pub primary: Postgres,
+    /// The one that follows.
+    pub standby: Postgres,
+}
+
+impl PostgresPair {
+    /// Starts both.
+    ///
+    /// # Errors
+    /// If one does not start, or the standby does not follow.
+    pub async fn start() -> Result<Self> {
+        let program = PostgresKind::program().with_context(missing::<PostgresKind>)?;
+        let primary: Postgres = start(PostgresKind::lay_out(program.clone()).await?).await?;
+        let standby: Postgres = start(lay_out_standby(&program, primary.addr()).await?).await?;
+        let pair = Self { primary, standby };
+        // Each by itself: ALTER SYSTEM refuses to be part of a transaction.
+        for sql in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
+            run(&pair.primary, sql).await?;
+        }
+        eventually("commits wait for the standby", AGREE, || async {
+            let states = number(&pair.primary, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'");
+            match states.await {
+                Ok(1) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await?;
+        Ok(pair)
+    }
+
+    /// Both URLs.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        [&self.primary, &self.standby].map(|server| server.url().to_owned()).to_vec()
+    }
+
+    /// Has the standby take writes from now on.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn promote(&self) -> Result<()> {
+        let promoted = number(&self.standby, "SELECT pg_promote()::int::bigint").await?;
+        ensure!(promoted == 1, "the standby was not promoted in time");
+        Ok(())
+    }
+}
+
+async fn connect(server: &Postgres) -> Result<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::connect(server.url(), NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn run(server: &Postgres, sql: &str) -> Result<()> {
+    Ok(connect(server).await?.batch_execute(sql).await?)
+}
+
+async fn number(server: &Postgres, sql: &str) -> Result<i64> {
+    Ok(connect(server).await?.query_one(sql, &[]).await?.try_get(0)?)
+}
