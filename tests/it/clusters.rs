@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\n";
-/// From a fault until an event is accepted and applied again.
-const RECOVERY_MAX: Duration = Duration::from_secs(10);
+/// From a fault until an event is accepted and applied again: some seconds for an election, on a machine of any speed.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
 /// From the loss of a master until its keys are claimed again. Nothing waits for it: events are accepted unclaimed.
 const CLAIMS_MAX: Duration = Duration::from_secs(30);
 const SENDERS: usize = 4;
@@ -65,7 +65,9 @@ async fn until_accepted(url: &str, id: &str) -> Result<()> {
 
 /// Sends one event of its own, and takes the time since `began` until that was accepted and applied.
 async fn recovery(stack: &Stack, what: &str, began: Instant) -> Result<()> {
-    until_accepted(&stack.url("stripe"), what).await?;
+    if let Err(error) = until_accepted(&stack.url("stripe"), what).await {
+        anyhow::bail!("{error:#}; the ingest's log: {}", stack.ingests[0].log_text());
+    }
     let sql = format!("SELECT COUNT(*) FROM payments WHERE payment_id = 'pi_{what}'");
     stack.until_number(&sql, 1, SOON).await?;
     let took = began.elapsed();

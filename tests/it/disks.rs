@@ -127,27 +127,27 @@ async fn the_spool_survives(fault: Fault) -> Result<()> {
     Ok(())
 }
 
-/// A test per fault.
-macro_rules! with_each_fault {
-    ($($name:ident: $fault:expr),* $(,)?) => {
-        mod store {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() -> anyhow::Result<()> {
-                super::the_store_survives($fault).await
-            })*
-        }
-        mod spool_of_an_ingest {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() -> anyhow::Result<()> {
-                super::the_spool_survives($fault).await
-            })*
-        }
-    };
+async fn both_survive(fault: Fault) -> Result<()> {
+    the_store_survives(fault).await?;
+    the_spool_survives(fault).await
 }
 
-with_each_fault! {
-    a_full_disk_is_answered_503_and_service_returns: tidegate_tests::disk::Fault::Full,
-    failing_writes_are_answered_503_and_service_returns: tidegate_tests::disk::Fault::WriteFails,
-    failing_syncs_are_answered_503_and_service_returns: tidegate_tests::disk::Fault::SyncFails,
-    a_disk_that_is_read_only_is_answered_503_and_service_returns: tidegate_tests::disk::Fault::ReadOnly,
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_answered_503_and_service_returns() -> Result<()> {
+    both_survive(Fault::Full).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_writes_are_answered_503_and_service_returns() -> Result<()> {
+    both_survive(Fault::WriteFails).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_syncs_are_answered_503_and_service_returns() -> Result<()> {
+    both_survive(Fault::SyncFails).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_read_only_is_answered_503_and_service_returns() -> Result<()> {
+    both_survive(Fault::ReadOnly).await
 }

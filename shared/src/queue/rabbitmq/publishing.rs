@@ -167,7 +167,7 @@ impl Publishing {
                         Ok(())
                     }
                     Outcome::Returned(returned) => Err(returned_with(&flown, returned)),
-                    Outcome::Refused => Err(PublishError::Refused("the queue is full".to_owned())),
+                    Outcome::Refused => Err(PublishError::Refused("a queue is full, or has no leader".to_owned())),
                     Outcome::Late | Outcome::Failed(_) | Outcome::Unconfirmed => {
                         let (reason, is_lost) = self.trouble(&flown.outcome);
                         lost = lost.take().or(is_lost.then(|| reason.clone()));
