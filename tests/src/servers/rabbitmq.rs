@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use crate::eventually::eventually;
 
 use super::{
     Server, find,
@@ -49,6 +52,9 @@ const ERLANG_ARGUMENTS: &str = "+S 1:1 +SDcpu 1:1 +SDio 1 -kernel inet_dist_use_
 
 /// What nodes and tools of one broker know each other by.
 pub(super) const COOKIE: &str = "TIDEGATETESTS";
+
+/// How long the members of a restarted node may take.
+const SPARED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// More than any disk has free, so the alarm is raised at once.
 const ALARMING_LIMIT: &str = "1000000000000000";
@@ -94,12 +100,29 @@ impl Server<RabbitMqKind> {
     ///
     /// `rabbitmqctl` fails, or the server is shared.
     pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String> {
+        self.run_tool("rabbitmqctl", arguments).await
+    }
+
+    /// Waits until no queue needs this node for its majority: the others' members are there again.
+    ///
+    /// # Errors
+    ///
+    /// They do not come, or the server is shared.
+    pub async fn until_it_can_be_spared(&self) -> Result<()> {
+        eventually("no queue needs the node", SPARED_TIMEOUT, || async {
+            let asked = self.run_tool("rabbitmq-queues", &["check_if_node_is_quorum_critical"]).await;
+            asked.map(drop).map_err(|error| format!("{error:#}"))
+        })
+        .await
+    }
+
+    async fn run_tool(&self, tool: &str, arguments: &[&str]) -> Result<String> {
         match self.host() {
-            Host::Given { url_variable } => bail!("rabbitmqctl cannot reach the shared server of {url_variable}"),
-            Host::Container(container) => container.run_tool("rabbitmqctl", arguments).await,
+            Host::Given { url_variable } => bail!("{tool} cannot reach the shared server of {url_variable}"),
+            Host::Container(container) => container.run_tool(tool, arguments).await,
             Host::Process(process) => {
                 let server = RabbitMqKind::program().context("RabbitMQ's programs are gone")?;
-                process.run_tool(&server.with_file_name("rabbitmqctl"), arguments).await
+                process.run_tool(&server.with_file_name(tool), arguments).await
             }
         }
     }
