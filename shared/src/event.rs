@@ -10,6 +10,8 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use crate::random;
+
 /// Longest event id that is taken, in bytes. GitHub's, Stripe's and Svix's are under 70.
 pub const EVENT_ID_MAX: usize = 256;
 /// Longest event type that is taken, in bytes: with a source name it must fit AMQP's 255-byte routing key.
@@ -135,7 +137,10 @@ impl RequestId {
     /// A new id: a version 7 UUID, so that ids sort by time.
     #[must_use]
     pub fn generate() -> Self {
-        Self(uuid::Uuid::now_v7().to_string().into())
+        let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes()).into_uuid();
+        let mut buffer = uuid::Uuid::encode_buffer();
+        Self((&*id.hyphenated().encode_lower(&mut buffer)).into())
     }
 }
 
@@ -149,6 +154,24 @@ fn is_plain_name(text: &str) -> bool {
         && text.as_bytes()[0].is_ascii_alphanumeric()
 }
 
+/// A digest in hexadecimal.
+#[derive(Debug, Clone, Copy)]
+pub struct Hex([u8; 64]);
+
+impl Hex {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 macro_rules! digest {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -160,6 +183,14 @@ macro_rules! digest {
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
+            }
+
+            /// What `Display` writes, without a detour: 64 hexadecimal digits.
+            #[must_use]
+            pub fn to_hex(&self) -> Hex {
+                let mut digits = [0; 64];
+                hex::encode_to_slice(self.0, &mut digits).expect("two digits a byte");
+                Hex(digits)
             }
 
             /// Reads what `Display` wrote: 64 hexadecimal digits.
@@ -179,7 +210,7 @@ macro_rules! digest {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(self.to_hex().as_str())
             }
         }
 

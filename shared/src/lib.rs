@@ -16,11 +16,14 @@ pub mod event;
 pub mod health;
 pub mod ledger;
 pub mod pattern;
+#[cfg(feature = "price")]
+pub mod price;
 pub mod problem;
 pub mod process;
 pub mod protocol;
 pub mod provider;
 pub mod queue;
+pub mod random;
 pub mod redis;
 pub mod serve;
 pub mod signature;

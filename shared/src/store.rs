@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::health::{Health, HealthCell};
@@ -22,8 +22,19 @@ mod writer;
 const WAITING_MAX: usize = 4_096;
 /// The database's file in the folder.
 pub(crate) const DATABASE: &str = "tidegate.db";
-/// The schema, applied when the file is opened.
-const SCHEMA: &str = include_str!("store/schema.sql");
+/// The tables of the one store that everything stands on.
+const TABLES: Tables =
+    Tables { schema: include_str!("store/schema.sql"), upgrades: &[include_str!("store/upgrade-1.sql")] };
+
+/// What a store holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables {
+    /// Makes every table, or lets it be where it is.
+    pub(crate) schema: &'static str,
+    /// What makes tables of an older build the same, in order. `PRAGMA user_version` counts those that were applied; a
+    /// published one never changes.
+    pub(crate) upgrades: &'static [&'static str],
+}
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -136,18 +147,18 @@ impl Store {
     /// # Errors
     /// [`OpenError`] says what stands in the way.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        Self::open_with(folder, SCHEMA, "store")
+        Self::open_with(folder, &TABLES, "store")
     }
 
     /// Opens a store with tables of its own, which calls itself `name` in health and metrics.
     ///
     /// # Errors
     /// [`OpenError`] says what stands in the way.
-    pub(crate) fn open_with(folder: &Path, schema: &str, name: &'static str) -> Result<Self, OpenError> {
+    pub(crate) fn open_with(folder: &Path, tables: &Tables, name: &'static str) -> Result<Self, OpenError> {
         let lock = lock_folder(folder)?;
         let path = folder.join(DATABASE);
         let connection =
-            open_writer(&path, schema).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+            open_writer(&path, tables).map_err(|source| OpenError::Database { path: path.clone(), source })?;
         sync_folder(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
         let (sender, work) = mpsc::channel(WAITING_MAX);
         let health = HealthCell::starting(name);
@@ -184,8 +195,34 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.send(writer::Failure::Itself, work).await
+    }
+
+    /// As [`Self::write`], but without the savepoint, which costs more than most writes do: a failure or panic of `work`
+    /// undoes its whole group, and every write of it is told so.
+    ///
+    /// For work that fails only with the disk: statements of our own, whose conflicts are all provided for.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::write`].
+    pub(crate) async fn write_with_group<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.send(writer::Failure::Group, work).await
+    }
+
+    async fn send<T, F>(&self, failure: writer::Failure, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(writer::Write::new(work, answer));
+        let work = Box::new(writer::Write::new(failure, work, answer));
         let sender = self.writer.work.as_ref().ok_or(StoreError::Closed)?;
         sender.send(work).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
@@ -243,12 +280,16 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn open_writer(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+fn open_writer(path: &Path, tables: &Tables) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
     connection.busy_timeout(reader::BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL: a commit returns after the WAL was fsynced. NORMAL would lose acknowledged events at a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    #[cfg(feature = "price")]
+    if crate::price::Guard::Fsync.is_off() {
+        connection.pragma_update(None, "synchronous", "OFF")?;
+    }
     // macOS answers a plain fsync before the drive has the data; elsewhere these two change nothing.
     connection.pragma_update(None, "fullfsync", "ON")?;
     connection.pragma_update(None, "checkpoint_fullfsync", "ON")?;
@@ -256,8 +297,23 @@ fn open_writer(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
     // Checkpoints at 16 MiB of WAL instead of 4: fewer fsyncs of the database under load.
     connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     connection.set_prepared_statement_cache_capacity(128);
-    connection.execute_batch(schema)?;
+    bring_up_to_date(&mut connection, tables)?;
     Ok(connection)
+}
+
+/// Makes the tables, or applies the upgrades that they lack, in one transaction.
+fn bring_up_to_date(connection: &mut Connection, Tables { schema, upgrades }: &Tables) -> rusqlite::Result<()> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let is_new = !tx.prepare("SELECT 1 FROM sqlite_schema")?.exists([])?;
+    let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for (number, upgrade) in (1_i64..).zip(*upgrades).filter(|(number, _)| *number > version) {
+        if !is_new {
+            tx.execute_batch(upgrade)?;
+        }
+        tx.pragma_update(None, "user_version", number)?;
+    }
+    tx.execute_batch(schema)?;
+    tx.commit()
 }
 
 #[cfg(test)]

@@ -137,34 +137,7 @@ impl Message {
     /// Writes the message in the current version.
     #[must_use]
     pub fn encode(&self) -> WireMessage {
-        let Self { event, progress } = self;
-        let mut headers = Vec::with_capacity(12 + event.headers.len());
-        let mut put = |name: &str, value: String| headers.push((name.to_owned(), Bytes::from(value)));
-        put("tg-version", VERSION.to_owned());
-        put("tg-source", event.source.to_string());
-        put("tg-event-id", event.id.to_string());
-        put("tg-received-at", event.received_at.to_string());
-        put("tg-request-id", event.request_id.to_string());
-        put("tg-body-hash", event.body_hash.to_string());
-        if let Some(fingerprint) = &event.fingerprint {
-            put("tg-fingerprint", fingerprint.to_string());
-        }
-        if let Some(traceparent) = &event.traceparent {
-            put("traceparent", traceparent.clone());
-        }
-        for (name, value) in &event.headers {
-            headers.push((format!("http-{name}"), Bytes::copy_from_slice(value.as_bytes())));
-        }
-        let mut wire = WireMessage {
-            message_id: event.key.to_string(),
-            event_type: event.event_type.to_string(),
-            content_type: event.content_type.clone(),
-            timestamp: u64::try_from(event.received_at.as_second()).unwrap_or(0),
-            headers,
-            body: event.body.clone(),
-        };
-        wire.set_progress(progress);
-        wire
+        encode(&self.event, &self.progress)
     }
 
     /// Reads a message of any version ever published.
@@ -198,6 +171,76 @@ impl Message {
     }
 }
 
+/// Writes an event and its progress in the current version.
+#[must_use]
+pub fn encode(event: &Event, progress: &Progress) -> WireMessage {
+    let mut headers = Vec::with_capacity(12 + event.headers.len());
+    each_header(event, progress, |prefix, name, value| {
+        headers.push(([prefix, name].concat(), Bytes::copy_from_slice(value)));
+    });
+    WireMessage {
+        message_id: event.key.to_string(),
+        event_type: event.event_type.to_string(),
+        content_type: event.content_type.clone(),
+        timestamp: timestamp(event),
+        headers,
+        body: event.body.clone(),
+    }
+}
+
+/// The headers of a first message, as [`WireMessage::header_block`] writes them.
+#[must_use]
+pub fn first_header_block(event: &Event) -> Vec<u8> {
+    /// What most events take, so that the block grows at most once.
+    const USUAL_BYTES: usize = 1_024;
+    let mut block = Vec::with_capacity(USUAL_BYTES);
+    each_header(event, &Progress::default(), |prefix, name, value| {
+        put_header_line(&mut block, &[prefix.as_bytes(), name.as_bytes()], value);
+    });
+    block
+}
+
+/// When the event was received, in unix seconds.
+pub(crate) fn timestamp(event: &Event) -> u64 {
+    u64::try_from(event.received_at.as_second()).unwrap_or(0)
+}
+
+/// Gives every header of a message to `put`: what its name begins with, the rest of its name, its value.
+///
+/// The one list of what a message says beside its properties, for every way in which a queue writes headers down.
+pub(crate) fn each_header(event: &Event, progress: &Progress, mut put: impl FnMut(&str, &str, &[u8])) {
+    let mut own = |name: &str, value: &[u8]| put("", name, value);
+    own("tg-version", VERSION.as_bytes());
+    own("tg-source", event.source.as_str().as_bytes());
+    own("tg-event-id", event.id.as_str().as_bytes());
+    own("tg-received-at", event.received_at.to_string().as_bytes());
+    own("tg-request-id", event.request_id.as_str().as_bytes());
+    own("tg-body-hash", event.body_hash.to_hex().as_bytes());
+    if let Some(fingerprint) = &event.fingerprint {
+        own("tg-fingerprint", fingerprint.to_hex().as_bytes());
+    }
+    if let Some(traceparent) = &event.traceparent {
+        own("traceparent", traceparent.as_bytes());
+    }
+    for (name, value) in &event.headers {
+        put("http-", name.as_str(), value.as_bytes());
+    }
+    each_progress_header(progress, |name, value| put("", name, value.as_bytes()));
+}
+
+fn each_progress_header(progress: &Progress, mut put: impl FnMut(&str, &str)) {
+    put("tg-attempt", &progress.attempt.to_string());
+    if progress.ladder_start != 1 {
+        put("tg-ladder-start", &progress.ladder_start.to_string());
+    }
+    if progress.epoch != 0 {
+        put("tg-epoch", &progress.epoch.to_string());
+    }
+    if let Some(id) = &progress.replay_of {
+        put("tg-replay-of", id);
+    }
+}
+
 /// The headers of [`Progress`]: the only ones that change from attempt to attempt.
 const PROGRESS: [&str; 4] = ["tg-attempt", "tg-ladder-start", "tg-epoch", "tg-replay-of"];
 
@@ -205,17 +248,9 @@ impl WireMessage {
     /// Writes how far the message has come, in the place of what it said before.
     pub fn set_progress(&mut self, progress: &Progress) {
         self.headers.retain(|(name, _)| !PROGRESS.contains(&name.as_str()));
-        let mut put = |name: &str, value: String| self.headers.push((name.to_owned(), Bytes::from(value)));
-        put("tg-attempt", progress.attempt.to_string());
-        if progress.ladder_start != 1 {
-            put("tg-ladder-start", progress.ladder_start.to_string());
-        }
-        if progress.epoch != 0 {
-            put("tg-epoch", progress.epoch.to_string());
-        }
-        if let Some(id) = &progress.replay_of {
-            put("tg-replay-of", id.clone());
-        }
+        each_progress_header(progress, |name, value| {
+            self.headers.push((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+        });
     }
 
     /// The value of the header `name` as text.
@@ -274,12 +309,7 @@ impl WireMessage {
     #[must_use]
     pub fn header_block(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(self.headers.iter().map(|(n, v)| n.len() + v.len() + 3).sum());
-        for (name, value) in &self.headers {
-            block.extend_from_slice(name.as_bytes());
-            block.extend_from_slice(b": ");
-            block.extend_from_slice(value);
-            block.push(b'\n');
-        }
+        self.headers.iter().for_each(|(name, value)| put_header_line(&mut block, &[name.as_bytes()], value));
         block
     }
 
@@ -295,6 +325,13 @@ impl WireMessage {
             })
             .collect()
     }
+}
+
+fn put_header_line(block: &mut Vec<u8>, name: &[&[u8]], value: &[u8]) {
+    name.iter().for_each(|part| block.extend_from_slice(part));
+    block.extend_from_slice(b": ");
+    block.extend_from_slice(value);
+    block.push(b'\n');
 }
 
 fn invalid(field: &'static str) -> DecodeError {

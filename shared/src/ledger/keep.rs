@@ -2,7 +2,7 @@
 
 use super::{DeadLetter, FailedAttempt, Statement, Value, story};
 use crate::event::Event;
-use crate::wire::{Message, Progress};
+use crate::wire::{Progress, first_header_block};
 
 /// The event's row in the log, unless it stands there.
 ///
@@ -32,7 +32,7 @@ pub(super) fn event(event: &Event, wanted_by: &str, content: Option<(Vec<u8>, Ve
 
 /// The event's headers and body, as the log keeps them.
 pub(super) fn content(event: &Event) -> (Vec<u8>, Vec<u8>) {
-    (Message::first(event.clone()).encode().header_block(), event.body.to_vec())
+    (first_header_block(event), event.body.to_vec())
 }
 
 /// A failed attempt, unless it stands there.

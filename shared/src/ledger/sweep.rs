@@ -12,8 +12,7 @@ use super::{DeadLetterFilter, Ledger, LedgerUnavailable, Statement};
 
 /// In the embedded store: handlers that are not done read the event from the log, and a claim stands for its window.
 const HELD_BY_JOB: &str = " AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.event_seq = e.seq)";
-const HELD_BY_CLAIM: &str =
-    " AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.event_key = e.event_key AND c.expires_at >= $1)";
+const HELD_BY_CLAIM: &str = " AND COALESCE(e.claimed_until < $1, TRUE)";
 
 /// What one batch came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +51,7 @@ impl Ledger {
         let keys: Vec<Vec<u8>> =
             rows.iter().map(|row| row.maybe_bytes(2)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         if !keys.is_empty() {
-            let hang_on = ["attempts", "steps", "inbox"].into_iter();
-            let tables = match self {
-                Self::Embedded(_) => hang_on.chain(["claims", "events"]).collect::<Vec<_>>(),
-                Self::Postgres(_) => hang_on.chain(["events"]).collect(),
-            };
-            for table in tables {
+            for table in ["attempts", "steps", "inbox", "events"] {
                 let mut conditions = Conditions::default();
                 let places = conditions.bind_all(keys.iter().map(|key| key.as_slice().into()));
                 let delete = conditions.into_statement(format!("DELETE FROM {table} WHERE event_key IN ({places})"));

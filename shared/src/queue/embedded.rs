@@ -8,18 +8,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::tally::Tally;
 use super::{DELIVERY_LIMIT, Delivery, PublishError, SettleError, Stored, Stream, Ticket, Topology};
-use crate::claims::{Decision, embedded::claim_in};
-use crate::event::{Event, HandlerName};
+use crate::event::{BodyHash, Event, EventId, EventKey, EventType, HandlerName, RequestId, SourceName};
 use crate::health::HealthCell;
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
-use crate::wire::{Message, Progress, WireMessage};
+use crate::wire::{Message, Progress, WireMessage, first_header_block};
 
 /// Jobs taken in one commit at most.
 const TAKE_MAX: usize = 128;
@@ -52,31 +52,19 @@ impl EmbeddedQueue {
 
     pub(super) async fn publish(&self, event: &Event, window: Duration) -> Result<Stored, PublishError> {
         let wanted: Vec<HandlerName> = self.topology.handlers_for(event).map(|handler| handler.name.clone()).collect();
-        let (kept, handlers) = (event.clone(), wanted.clone());
-        let write = self.store.write(move |tx| {
-            let (event, now) = (kept, now_ms());
-            let known = stored_body_is(tx, &event)?;
-            if known == Some(false) {
-                // Whatever the claim's window says: the row of the other body stands, and its jobs point to it.
-                return Ok((Stored::OtherBody, false));
+        let now = now_ms();
+        let claimed_until = now.saturating_add(millis(window));
+        // On this thread: the writer's is the one that everybody waits for.
+        let (row, handlers) = (EventRow::new(event, &wanted, Some(claimed_until)), wanted.clone());
+        let write = self.store.write_with_group(move |tx| {
+            if let Some(seq) = row.insert(tx)? {
+                handlers.iter().try_for_each(|handler| insert_job(tx, handler, seq, now, &Progress::default()))?;
+                return Ok((Stored::New, true));
             }
-            match claim_in(tx, &event.key, event.known_by(), window, now)? {
-                Decision::Fresh => {}
-                Decision::Duplicate | Decision::InFlight => return Ok((Stored::Duplicate, false)),
-                Decision::Conflict => return Ok((Stored::OtherBody, false)),
-            }
-            if known == Some(true) {
-                // Its claim has ended, but the event and its jobs were stored with it, and the inbox knows what was applied.
-                return Ok((Stored::New, false));
-            }
-            let seq = insert_event(tx, &event, &handlers)?;
-            for handler in &handlers {
-                insert_job(tx, handler, seq, now, &Progress::default())?;
-            }
-            Ok((Stored::New, true))
+            Ok((row.claim_again(tx, now)?, false))
         });
-        let (stored, has_jobs) = write.await.map_err(publish_error)?;
-        if has_jobs {
+        let (stored, is_inserted) = write.await.map_err(publish_error)?;
+        if is_inserted {
             self.tally.count(event);
             wanted.iter().for_each(|handler| self.wake(handler));
         }
@@ -88,9 +76,12 @@ impl EmbeddedQueue {
             return Err(PublishError::Refused(format!("no handler is called {handler} in the configuration")));
         }
         let message = Message::decode(wire).map_err(|error| PublishError::Refused(error.to_string()))?;
-        let to = handler.clone();
+        let (row, to) = (EventRow::new(&message.event, std::slice::from_ref(handler), None), handler.clone());
         let write = self.store.write(move |tx| {
-            let seq = insert_event(tx, &message.event, std::slice::from_ref(&to))?;
+            let seq = match row.insert(tx)? {
+                Some(seq) => seq,
+                None => row.seq(tx)?,
+            };
             insert_job(tx, &to, seq, now_ms(), &message.progress)
         });
         write.await.map_err(publish_error)?;
@@ -370,37 +361,92 @@ struct Job {
     message: WireMessage,
 }
 
-fn insert_event(tx: &Connection, event: &Event, handlers: &[HandlerName]) -> rusqlite::Result<i64> {
-    let names = handlers.iter().map(HandlerName::as_str).collect::<Vec<_>>().join(",");
-    let wire = Message::first(event.clone()).encode();
-    tx.prepare_cached(
-        "INSERT INTO events
-             (event_key, source, event_id, event_type, received_at, request_id, handlers, content_type, headers, body,
-              fingerprint)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (event_key) DO NOTHING",
-    )?
-    .execute(params![
-        event.key.as_bytes(),
-        event.source.as_str(),
-        event.id.as_str(),
-        event.event_type.as_str(),
-        event.received_at.as_millisecond(),
-        event.request_id.as_str(),
-        names,
-        event.content_type,
-        wire.header_block(),
-        &event.body[..],
-        event.known_by().as_bytes(),
-    ])?;
-    tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?
-        .query_row([event.key.as_bytes()], |row| row.get(0))
+/// An event as its row holds it.
+struct EventRow {
+    key: EventKey,
+    source: SourceName,
+    id: EventId,
+    event_type: EventType,
+    received_at: i64,
+    request_id: RequestId,
+    handlers: String,
+    content_type: Option<String>,
+    headers: Vec<u8>,
+    body: Bytes,
+    fingerprint: BodyHash,
+    claimed_until: Option<i64>,
 }
 
-/// Whether the event that stands under this key has this body; `None` if there is none.
-fn stored_body_is(tx: &Connection, event: &Event) -> rusqlite::Result<Option<bool>> {
-    tx.prepare_cached("SELECT COALESCE(fingerprint = ?2, 1) FROM events WHERE event_key = ?1")?
-        .query_row(params![event.key.as_bytes(), event.known_by().as_bytes()], |row| row.get(0))
-        .optional()
+impl EventRow {
+    fn new(event: &Event, handlers: &[HandlerName], claimed_until: Option<i64>) -> Self {
+        Self {
+            key: event.key,
+            source: event.source.clone(),
+            id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            received_at: event.received_at.as_millisecond(),
+            request_id: event.request_id.clone(),
+            handlers: handlers.iter().map(HandlerName::as_str).collect::<Vec<_>>().join(","),
+            content_type: event.content_type.clone(),
+            headers: first_header_block(event),
+            body: event.body.clone(),
+            fingerprint: *event.known_by(),
+            claimed_until,
+        }
+    }
+
+    /// Inserts it, and says its number; `None` if an event stands there with its key.
+    fn insert(&self, tx: &Connection) -> rusqlite::Result<Option<i64>> {
+        let inserted = tx
+            .prepare_cached(
+                "INSERT INTO events
+                     (event_key, source, event_id, event_type, received_at, request_id, handlers, content_type, headers,
+                      body, fingerprint, claimed_until)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (event_key) DO NOTHING",
+            )?
+            .execute(params![
+                self.key.as_bytes(),
+                self.source.as_str(),
+                self.id.as_str(),
+                self.event_type.as_str(),
+                self.received_at,
+                self.request_id.as_str(),
+                self.handlers,
+                self.content_type,
+                self.headers,
+                &self.body[..],
+                self.fingerprint.as_bytes(),
+                self.claimed_until,
+            ])?;
+        Ok((inserted == 1).then(|| tx.last_insert_rowid()))
+    }
+
+    /// The number of the event that stands there with its key.
+    fn seq(&self, tx: &Connection) -> rusqlite::Result<i64> {
+        tx.prepare_cached("SELECT seq FROM events WHERE event_key = ?1")?
+            .query_row([self.key.as_bytes()], |row| row.get(0))
+    }
+
+    /// Claims the event that stands there with its key. Whatever a claim says: another body is another event.
+    ///
+    /// One whose claim has ended is claimed anew and not stored again: its jobs were stored with it, and the inbox knows
+    /// what was applied.
+    fn claim_again(&self, tx: &Connection, now: i64) -> rusqlite::Result<Stored> {
+        let (is_same, claimed_until): (bool, Option<i64>) = tx
+            .prepare_cached("SELECT COALESCE(fingerprint = ?2, 1), claimed_until FROM events WHERE event_key = ?1")?
+            .query_row(params![self.key.as_bytes(), self.fingerprint.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        match (is_same, claimed_until) {
+            (false, _) => Ok(Stored::OtherBody),
+            (true, Some(until)) if until > now => Ok(Stored::Duplicate),
+            (true, _) => {
+                tx.prepare_cached("UPDATE events SET claimed_until = ?2 WHERE event_key = ?1")?
+                    .execute(params![self.key.as_bytes(), self.claimed_until])?;
+                Ok(Stored::New)
+            }
+        }
+    }
 }
 
 fn insert_job(

@@ -11,7 +11,7 @@ use super::{Row, Waiting};
 use crate::event::{BodyHash, Event};
 use crate::queue::Stored;
 use crate::store::DATABASE;
-use crate::wire::{Message, WireMessage};
+use crate::wire::{Message, Progress, WireMessage, encode};
 
 /// What a row takes besides its headers and its body, in bytes.
 const ROW: usize = 512;
@@ -28,7 +28,7 @@ pub(super) struct New {
 impl New {
     pub(super) fn of(event: &Event, window: Duration) -> Self {
         let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Self { event: event.clone(), wire: Message::first(event.clone()).encode(), window_ms }
+        Self { event: event.clone(), wire: encode(event, &Progress::default()), window_ms }
     }
 
     /// What it takes of the bound.

@@ -12,9 +12,9 @@ use crate::event::Event;
 use crate::health::Health;
 use crate::protocol::spool::{Bounds, Load, admit, behind_for};
 use crate::queue::Stored;
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{OpenError, Store, StoreError, Tables};
 
-const SCHEMA: &str = include_str!("schema.sql");
+const TABLES: Tables = Tables { schema: include_str!("schema.sql"), upgrades: &[] };
 
 /// A locked folder with waiting events; clones share it.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl Slot {
         name: &'static str,
     ) -> Result<Self, OpenError> {
         let path = folder.join(number.to_string());
-        let store = Store::open_with(&path, SCHEMA, name)?;
+        let store = Store::open_with(&path, &TABLES, name)?;
         let counted = store.read(|connection| Ok((rows::count(connection)?, rows::heads(connection)?))).await;
         let ((events, bytes), heads) =
             counted.map_err(|error| OpenError::Folder { path, source: std::io::Error::other(error) })?;

@@ -1,11 +1,5 @@
 -- The embedded store. Times are unix milliseconds; keys and hashes are 32 bytes.
 
-CREATE TABLE IF NOT EXISTS claims (
-    event_key  BLOB PRIMARY KEY,
-    body_hash  BLOB NOT NULL,
-    expires_at INTEGER NOT NULL
-) WITHOUT ROWID;
-
 -- The event log: one row per event, written once, by the commit that made the event durable.
 CREATE TABLE IF NOT EXISTS events (
     seq          INTEGER PRIMARY KEY,
@@ -19,7 +13,8 @@ CREATE TABLE IF NOT EXISTS events (
     content_type TEXT,
     headers      BLOB,                   -- as wire::WireMessage::header_block writes them
     body         BLOB,
-    fingerprint  BLOB                    -- what tells it from another event with its id; event::Event::fingerprint
+    fingerprint  BLOB,                   -- what tells it from another event with its id; event::Event::fingerprint
+    claimed_until INTEGER                -- until then the same event is a duplicate; NULL: nobody claimed it
 );
 CREATE INDEX IF NOT EXISTS events_by_id ON events (event_id);
 

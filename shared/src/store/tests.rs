@@ -295,3 +295,52 @@ async fn child_of_the_kill_test() {
     };
     join_all((0..16).map(write)).await;
 }
+
+#[tokio::test]
+async fn a_write_with_its_group_that_fails_undoes_all_of_it() {
+    let (_folder, store) = store().await;
+    let (let_go, held) = hold(&store);
+    let wrong = |tx: &Connection| tx.execute("INSERT INTO n VALUES (2), ('two')", []);
+    let panicking = |_: &Connection| -> rusqlite::Result<usize> { panic!("in a write") };
+    let all = join(
+        join(store.write(insert(1)), store.write_with_group(insert(2))),
+        join(store.write_with_group(wrong), store.write(insert(3))),
+    );
+    let release = async { let_go.send(()).expect("the writer waits") };
+    let ((held, ((one, two), (wrong, three))), ()) = join(join(held, all), release).await;
+    held.expect("the held write");
+    assert!(matches!(wrong, Err(StoreError::Refused(_))), "{wrong:?}");
+    for undone in [one, two, three] {
+        assert!(matches!(undone, Err(StoreError::NotCommitted(_))), "{undone:?}");
+    }
+    assert!(matches!(store.write_with_group(panicking).await, Err(StoreError::Panicked)));
+    assert_eq!(numbers(&store).await, [0_i64; 0]);
+    store.write_with_group(insert(4)).await.expect("the store goes on");
+    assert_eq!(numbers(&store).await, [4]);
+}
+
+#[tokio::test]
+async fn tables_of_an_older_build_get_what_they_lack_once() {
+    let folder = TempDir::new().expect("a folder");
+    let older = Connection::open(folder.path().join(DATABASE)).expect("a database");
+    older.execute_batch(include_str!("../../../fixtures/store/2.sql")).expect("the tables of version 2");
+    let claims = "SELECT event_key, expires_at FROM claims ORDER BY event_key";
+    let claims: Vec<(Vec<u8>, i64)> = older
+        .prepare(claims)
+        .and_then(|mut query| query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .expect("claims");
+    assert!(!claims.is_empty());
+    older.close().expect("closed");
+    for _ in 0..2 {
+        let store = Store::open(folder.path()).expect("it opens");
+        let read = store.read(|connection| {
+            connection
+                .prepare(
+                    "SELECT event_key, claimed_until FROM events WHERE claimed_until IS NOT NULL ORDER BY event_key",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<(Vec<u8>, i64)>>>()
+        });
+        assert_eq!(read.await.expect("events"), claims, "each claim is a part of its event now");
+    }
+}

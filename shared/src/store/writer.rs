@@ -28,24 +28,76 @@ pub(super) trait Work: Send {
 }
 
 /// What a write left of the group's transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Transaction {
     /// It is open, with the write in it or undone.
     Open,
     /// It is gone, or holds half of a write: nothing of the group may be kept.
     Lost,
+    /// As before, because the disk or the memory failed.
+    Failed(String),
+}
+
+/// What a write that fails takes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Itself: it runs in a savepoint, which copies every page that it changes.
+    Itself,
+    /// Its whole group.
+    Group,
 }
 
 /// A closure, its result, and who waits for it.
 pub(super) struct Write<T, F> {
+    failure: Failure,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T, F> Write<T, F> {
-    pub(super) fn new(work: F, answer: oneshot::Sender<Result<T, StoreError>>) -> Self {
-        Self { work: Some(work), result: None, answer }
+    pub(super) fn new(failure: Failure, work: F, answer: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self { failure, work: Some(work), result: None, answer }
+    }
+}
+
+impl<T, F> Write<T, F>
+where
+    F: FnOnce(&Connection) -> rusqlite::Result<T>,
+{
+    /// Runs the work within a savepoint.
+    fn run_alone(&mut self, work: F, tx: &Connection) -> Transaction {
+        if let Err(error) = control(tx, "SAVEPOINT one") {
+            self.result = Some(Err(StoreError::NotCommitted(error.to_string())));
+            return Transaction::Lost;
+        }
+        let result = caught(work, tx);
+        let undone = if result.is_err() && !tx.is_autocommit() { control(tx, "ROLLBACK TO one") } else { Ok(()) };
+        self.result = Some(result);
+        match undone.and_then(|()| control(tx, "RELEASE one")) {
+            Ok(()) if !tx.is_autocommit() => Transaction::Open,
+            Ok(()) | Err(_) => Transaction::Lost,
+        }
+    }
+
+    /// Runs the work as a part of the group: what it left half done can only be undone with all of it.
+    fn run_in_group(&mut self, work: F, tx: &Connection) -> Transaction {
+        let result = caught(work, tx);
+        let left = match &result {
+            Ok(_) if !tx.is_autocommit() => Transaction::Open,
+            Err(StoreError::NotCommitted(reason)) => Transaction::Failed(reason.clone()),
+            Ok(_) | Err(_) => Transaction::Lost,
+        };
+        self.result = Some(result);
+        left
+    }
+}
+
+/// Unwind safe: whatever the work left half done in the database is rolled back, and its captures are gone.
+fn caught<T>(work: impl FnOnce(&Connection) -> rusqlite::Result<T>, tx: &Connection) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(|| work(tx))) {
+        Ok(result) => result.map_err(StoreError::from_work),
+        Err(_) => Err(StoreError::Panicked),
     }
 }
 
@@ -56,20 +108,9 @@ where
 {
     fn run(&mut self, tx: &Connection) -> Transaction {
         let Some(work) = self.work.take() else { return Transaction::Open };
-        if let Err(error) = control(tx, "SAVEPOINT one") {
-            self.result = Some(Err(StoreError::NotCommitted(error.to_string())));
-            return Transaction::Lost;
-        }
-        // Unwind safe: whatever the work left half done in the database is rolled back, and its captures are gone.
-        let result = match catch_unwind(AssertUnwindSafe(|| work(tx))) {
-            Ok(result) => result.map_err(StoreError::from_work),
-            Err(_) => Err(StoreError::Panicked),
-        };
-        let undone = if result.is_err() && !tx.is_autocommit() { control(tx, "ROLLBACK TO one") } else { Ok(()) };
-        self.result = Some(result);
-        match undone.and_then(|()| control(tx, "RELEASE one")) {
-            Ok(()) if !tx.is_autocommit() => Transaction::Open,
-            Ok(()) | Err(_) => Transaction::Lost,
+        match self.failure {
+            Failure::Itself => self.run_alone(work, tx),
+            Failure::Group => self.run_in_group(work, tx),
         }
     }
 
@@ -164,12 +205,13 @@ fn show(health: &HealthCell, committed: &Result<(), GroupError>) {
 /// Runs the group in one transaction.
 fn commit_group(connection: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), GroupError> {
     control(connection, "BEGIN IMMEDIATE").map_err(|error| GroupError::Failed(error.to_string()))?;
-    let lost = group.iter_mut().any(|work| work.run(connection) == Transaction::Lost);
-    let committed = if lost {
-        Err(GroupError::Lost)
-    } else {
-        control(connection, "COMMIT").map_err(|error| GroupError::Failed(error.to_string()))
-    };
+    let ran = group.iter_mut().try_for_each(|work| match work.run(connection) {
+        Transaction::Open => Ok(()),
+        Transaction::Lost => Err(GroupError::Lost),
+        Transaction::Failed(reason) => Err(GroupError::Failed(reason)),
+    });
+    let commit = |()| control(connection, "COMMIT").map_err(|error| GroupError::Failed(error.to_string()));
+    let committed = ran.and_then(commit);
     if committed.is_err() {
         undo(connection);
     }

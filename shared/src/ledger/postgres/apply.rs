@@ -150,6 +150,10 @@ async fn inbox_request(session: &Session, batch: &[&Commit]) -> Result<Request, 
 
 /// Inserts the inbox rows. Where another transaction inserts the same one it waits, and finds it there.
 async fn take_inbox(session: &Session, batch: &[&Commit], inbox: &Request) -> Result<Vec<Applied>, Failed> {
+    #[cfg(feature = "price")]
+    if crate::price::Guard::Inbox.is_off() {
+        return Ok(vec![Applied::Now; batch.len()]);
+    }
     let rows = session.query(inbox).await.map_err(|error| Fault::of_own(&error))?;
     let read = |row: &tokio_postgres::Row| -> Result<(Vec<u8>, String, i64), tokio_postgres::Error> {
         Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
