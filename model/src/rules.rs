@@ -186,9 +186,9 @@ impl Table {
     pub fn new(world: World, rules: Rules) -> Self {
         let body = BodyHash::of(b"body");
         let tokens: [ClaimToken; HOLDERS] = std::array::from_fn(|_| ClaimToken::generate());
-        let pending = tokens.iter().map(|token| Some(Marker::parse(&Marker::pending_text(*token, &body))));
+        let pending = tokens.iter().map(|token| Some(Marker::parse(Marker::pending_text(*token, &body).as_bytes())));
         let stored: Vec<Option<Marker>> =
-            [None, Some(Marker::parse(&Marker::committed_text(&body)))].into_iter().chain(pending).collect();
+            [None, Some(Marker::parse(&Marker::committed_bytes(&body)))].into_iter().chain(pending).collect();
         let decided = stored.iter().map(|marker| tokens.map(|own| (rules.decide)(marker.as_ref(), own, &body)));
         let decided = decided.collect();
         let (progress, next, replay) = lives(world, rules);

@@ -7,16 +7,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::RedisError;
+use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::sync::{Notify, watch};
 
 use self::breaker::Breaker;
 use self::connection::{Keeper, Way};
+use self::line::Line;
 use crate::health::{Health, HealthCell};
 use crate::tasks::Tasks;
 
 mod breaker;
 mod connection;
+mod line;
 
 pub(crate) use self::connection::Connection;
 
@@ -88,6 +90,8 @@ impl fmt::Debug for RedisServer {
 
 struct Shared {
     connections: watch::Receiver<Option<Connection>>,
+    /// To one server; the nodes of a cluster are asked one by one.
+    line: Option<Line>,
     lost: Arc<Notify>,
     breaker: Mutex<Breaker>,
     health: HealthCell,
@@ -110,8 +114,21 @@ impl RedisServer {
             health: health.clone(),
         };
         tasks.spawn("redis connection", keeper.run(tasks.shutdown().clone()));
+        let line = settings.way.is_single().then(|| {
+            let (line, serve) = Line::new(connections.clone(), settings.timeout);
+            let shutdown = tasks.shutdown().clone();
+            // A job, not a task for life: it ends with the last handle of the server, too.
+            drop(tasks.spawn_job(async move {
+                tokio::select! {
+                    () = serve => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }));
+            line
+        });
         let shared = Shared {
             connections,
+            line,
             lost,
             breaker: Mutex::default(),
             health,
@@ -119,6 +136,30 @@ impl RedisServer {
             timeout: settings.timeout,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks Redis one command, beside those of other callers; as [`Self::call`].
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(crate) async fn command<T: FromRedisValue>(&self, command: Cmd) -> Result<T, CallError> {
+        let Some(line) = &self.shared.line else {
+            return self.call(async |connection: &mut Connection| command.query_async(connection).await).await;
+        };
+        let asked = async {
+            self.connection().await?;
+            match line.ask(command).await {
+                Some(Ok(value)) => Ok(T::from_redis_value(value).map_err(RedisError::from)?),
+                Some(Err(error)) => {
+                    if error.is_unrecoverable_error() {
+                        self.shared.lost.notify_one();
+                    }
+                    Err(error.into())
+                }
+                None => Err(CallError::Resting),
+            }
+        };
+        self.guarded(asked).await
     }
 
     /// Asks Redis, unless it rests, within the time limit.
@@ -129,20 +170,25 @@ impl RedisServer {
         &self,
         ask: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, CallError> {
-        let Shared { breaker, timeout, lost, .. } = &*self.shared;
-        let breaker = || breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !breaker().admits(Instant::now()) || self.is_known_to_be_lost() {
-            return Err(CallError::Resting);
-        }
         let asked = async {
             let mut connection = self.connection().await?;
             let answer = ask(&mut connection).await;
             // A cluster's connection mends itself, and the other nodes go on.
             if !connection.is_of_cluster() && answer.as_ref().is_err_and(RedisError::is_unrecoverable_error) {
-                lost.notify_one();
+                self.shared.lost.notify_one();
             }
             answer.map_err(CallError::from)
         };
+        self.guarded(asked).await
+    }
+
+    /// Runs what asks within the time limit, unless recent calls failed.
+    async fn guarded<T>(&self, asked: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        let Shared { breaker, timeout, .. } = &*self.shared;
+        let breaker = || breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !breaker().admits(Instant::now()) || self.is_known_to_be_lost() {
+            return Err(CallError::Resting);
+        }
         let outcome = match tokio::time::timeout(*timeout, asked).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CallError::Timeout(*timeout)),

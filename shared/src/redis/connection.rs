@@ -63,6 +63,10 @@ impl Way {
         Ok(Self::Cluster(Box::new(cluster), shown))
     }
 
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self, Self::Single(_))
+    }
+
     async fn connect(&self) -> Result<Connection, RedisError> {
         match self {
             Self::Single(client) => {
