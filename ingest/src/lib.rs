@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::bearer::Bearer;
 use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
-use tidegate_shared::config::{Backend, Config, OnBrokerDown};
+use tidegate_shared::config::{Backend, Config, OnBrokerDown, PublisherKind};
 use tidegate_shared::queue::Publisher;
 use tidegate_shared::queue::rabbitmq::RabbitMqPublisher;
 use tidegate_shared::serve::{Limits, serve};
@@ -32,6 +32,7 @@ pub mod readiness;
 pub mod receive;
 pub mod respond;
 pub mod router;
+pub mod source;
 pub mod spool;
 pub mod verify;
 
@@ -66,9 +67,14 @@ impl Parts {
                  or set backend.kind = \"distributed\""
             );
         };
+        let topology = config.topology();
+        let publisher = match config.ingest.publisher {
+            PublisherKind::Lapin => RabbitMqPublisher::start(&servers.rabbitmq, &topology, tasks),
+            PublisherKind::Direct => RabbitMqPublisher::start_direct(&servers.rabbitmq, &topology, tasks)?,
+        };
         Ok(Self {
             claims: Claims::Redis(RedisClaims::start(&servers.redis, tasks)),
-            publisher: Publisher::RabbitMq(RabbitMqPublisher::start(&servers.rabbitmq, &config.topology(), tasks)),
+            publisher: Publisher::RabbitMq(publisher),
             spool: open_spool(config).await?,
         })
     }
@@ -97,6 +103,30 @@ pub struct Listeners {
     pub door: TcpListener,
     /// For Prometheus, unless another half of the same process has it.
     pub admin: Option<(TcpListener, PrometheusHandle)>,
+}
+
+/// As [`start`], on a thread of its own: what handlers in the same process do holds up no request, and a request moves
+/// between no processors.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn start_on_a_thread(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A socket belongs to the runtime that watches it.
+    let socket = listeners.door.into_std()?;
+    let door = {
+        let _within = runtime.enter();
+        TcpListener::from_std(socket)?
+    };
+    let listeners = Listeners { door, ..listeners };
+    let (config, tasks) = (config.clone(), tasks.clone());
+    std::thread::Builder::new().name("door".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            start(listeners, &config, parts, &tasks);
+            tasks.ended().await;
+        });
+    })?;
+    Ok(())
 }
 
 /// Starts receiving, until `tasks` is told to shut down; open requests then finish as jobs of `tasks`.

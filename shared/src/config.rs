@@ -85,6 +85,8 @@ pub struct IngestConfig {
     pub admin: SocketAddr,
     /// The URL under which providers reach it.
     pub public_url: Option<Url>,
+    /// What publishes events to RabbitMQ.
+    pub publisher: PublisherKind,
     /// Bytes of one body at most.
     pub body_limit: usize,
     /// Connections at most; one more waits to be accepted.
@@ -133,6 +135,15 @@ pub enum OnUnavailable {
     Accept,
     /// Answers 503.
     Reject,
+}
+
+/// What publishes events to RabbitMQ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublisherKind {
+    /// The client library that everything else goes through.
+    Lapin,
+    /// A connection of our own, which costs less for each event; it speaks no TLS.
+    Direct,
 }
 
 /// What the door does with a source's event that the broker does not confirm.

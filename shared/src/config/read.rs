@@ -14,7 +14,8 @@ use super::reader::{Context, Section, nearest};
 use super::setting::{ByteCount, OrOff, ServerUrl};
 use super::{
     AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig,
-    ORDERS_APIS, OnUnavailable, RetentionConfig, Servers, SourceConfig, SpoolConfig, WorkerConfig, api, http, source,
+    ORDERS_APIS, OnUnavailable, PublisherKind, RetentionConfig, Servers, SourceConfig, SpoolConfig, WorkerConfig, api,
+    http, source,
 };
 use crate::claims::redis::RedisSettings;
 use crate::event::{ApiName, HandlerName, SourceName};
@@ -70,6 +71,7 @@ fn read_ingest(section: Section<'_>) -> IngestConfig {
         listen: section.or("listen", loopback(3000)),
         admin: section.or("admin", loopback(3003)),
         public_url: section.get("public_url"),
+        publisher: section.or("publisher", PublisherKind::Lapin),
         body_limit: section.or("body_limit", ByteCount(BODY_LIMIT)).0,
         connections_max: section.or("connections_max", count(4_096)),
         bytes_in_flight_max: section.or("bytes_in_flight_max", ByteCount(256 << 20)).0,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::reader::Setting;
-use super::{OAuthClientAuth, OnBrokerDown, OnUnavailable};
+use super::{OAuthClientAuth, OnBrokerDown, OnUnavailable, PublisherKind};
 use crate::event::{Currency, HandlerName, SourceName};
 use crate::pattern::Pattern;
 use crate::signature::Secret;
@@ -183,6 +183,17 @@ impl Setting for OnUnavailable {
         match text {
             "accept" => Ok(Self::Accept),
             "reject" => Ok(Self::Reject),
+            _ => Err(String::new()),
+        }
+    }
+}
+
+impl Setting for PublisherKind {
+    const EXPECTED: &'static str = "\"lapin\" or \"direct\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "lapin" => Ok(Self::Lapin),
+            "direct" => Ok(Self::Direct),
             _ => Err(String::new()),
         }
     }

@@ -14,8 +14,10 @@ use lapin::uri::AMQPUri;
 use super::Topology;
 use crate::telemetry::chain;
 
+mod acks;
 mod confirms;
 mod consumer;
+mod direct;
 mod link;
 mod message;
 mod name;
@@ -30,7 +32,7 @@ mod topology;
 mod vital;
 
 pub use consumer::RabbitMqDeliveries;
-pub use publisher::RabbitMqPublisher;
+pub use publisher::{NotOverTls, RabbitMqPublisher};
 pub use queue::RabbitMqQueue;
 pub use ticket::RabbitMqTicket;
 

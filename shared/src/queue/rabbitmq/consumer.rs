@@ -8,8 +8,9 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
+use lapin::{Acker, Channel, Consumer};
 
+use super::acks::{Acks, Open};
 use super::link::{Link, LinkError};
 use super::message::{last_death_queue, wire_from_delivery};
 use super::name::short;
@@ -17,7 +18,7 @@ use super::queue::Shared;
 use super::ticket::{RabbitMqTicket, give_back};
 use super::topology::declare;
 use crate::event::HandlerName;
-use crate::queue::{Delivery, Stream, Ticket};
+use crate::queue::{Delivery, SettleError, Stream, Ticket};
 use crate::telemetry::chain;
 
 /// Between two attempts to consume on a connection that stands: the queue is missing, or refuses us.
@@ -30,10 +31,24 @@ pub(super) struct Lease {
     /// The queue that the delivery came from.
     pub(super) queue: String,
     pub(super) shared: Arc<Shared>,
+    pub(super) open: Open,
+    pub(super) acks: Acks,
     /// The channel closes with the last clone of it, and takes the right to settle along.
     _channel: Channel,
     /// The connection's socket closes with it.
     link: Arc<Link>,
+}
+
+impl Lease {
+    /// Gives a delivery of the channel back to its queue.
+    ///
+    /// # Errors
+    /// As [`give_back`].
+    pub(super) async fn give_back(&self, tag: u64, acker: &Acker) -> Result<(), SettleError> {
+        let outcome = give_back(acker).await;
+        self.open.remove(tag);
+        outcome
+    }
 }
 
 impl fmt::Debug for Lease {
@@ -148,7 +163,7 @@ impl RabbitMqDeliveries {
 
 impl Source {
     fn delivery(&self, delivery: lapin::message::Delivery, lease: &Arc<Lease>) -> Delivery {
-        let lapin::message::Delivery { redelivered, properties, data, acker, .. } = delivery;
+        let lapin::message::Delivery { delivery_tag, redelivered, properties, data, acker, .. } = delivery;
         let given_up_by = match self.stream {
             Stream::Dead => last_death_queue(&properties, &self.shared.names.handler_prefix())
                 .and_then(|handler| HandlerName::try_new(handler).ok()),
@@ -158,7 +173,7 @@ impl Source {
             message: wire_from_delivery(&properties, data),
             redelivered,
             given_up_by,
-            ticket: Ticket::RabbitMq(RabbitMqTicket::new(acker, Arc::clone(lease))),
+            ticket: Ticket::RabbitMq(RabbitMqTicket::new(delivery_tag, acker, Arc::clone(lease))),
         }
     }
 
@@ -180,9 +195,14 @@ impl Source {
             .basic_consume(short(self.queue.clone()), tag, options, FieldTable::default())
             .await
             .map_err(LinkError::Channel)?;
+        let open = Open::default();
+        let (acks, acknowledging) = Acks::new(open.clone());
+        drop(self.shared.tasks.spawn_job(acknowledging));
         let lease = Lease {
             queue: self.queue.clone(),
             shared: Arc::clone(&self.shared),
+            open,
+            acks,
             _channel: channel.clone(),
             link: Arc::clone(link),
         };

@@ -104,7 +104,7 @@ fn table_from_headers(headers: &[(String, Bytes)]) -> FieldTable {
     table
 }
 
-fn headers_from_table(table: &FieldTable) -> Vec<(String, Bytes)> {
+pub(super) fn headers_from_table(table: &FieldTable) -> Vec<(String, Bytes)> {
     let mut headers = Vec::with_capacity(table.inner().len());
     for (name, value) in table.inner().iter().filter(|(name, _)| !is_of_the_broker(name.as_str())) {
         headers.extend(values_of(value).iter().filter_map(|value| Some((name.to_string(), bytes_of(value)?))));

@@ -11,7 +11,6 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::oneshot;
 
-use super::link::reply_code;
 use super::message::{header_bytes, properties_from_wire};
 use super::name::short;
 use crate::queue::PublishError;
@@ -19,7 +18,7 @@ use crate::wire::WireMessage;
 
 /// How long a confirm may take before it counts as lost. Longer than any caller's deadline: the caller has left by
 /// then, this only bounds what a lost confirm holds.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message on its way to an exchange.
 #[derive(Debug)]
@@ -33,6 +32,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// About how many bytes its properties take in their frame, and how many its body.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.header_bytes, self.body.len())
+    }
+
     /// For `exchange`, "" being the one that routes by the queue's name.
     pub(super) fn new(exchange: String, routing_key: String, message: &WireMessage) -> Self {
         Self {
@@ -175,11 +179,10 @@ pub(super) struct SizeLimit {
 
 impl SizeLimit {
     /// Why the message cannot be sent, if it cannot.
-    pub(super) fn refuses(&self, outgoing: &Outgoing, frame_max: usize) -> Option<String> {
-        if outgoing.header_bytes > frame_max {
-            return Some(format!("about {} bytes of headers do not fit one frame", outgoing.header_bytes));
+    pub(super) fn refuses(&self, header_bytes: usize, bytes: usize, frame_max: usize) -> Option<String> {
+        if header_bytes > frame_max {
+            return Some(format!("about {header_bytes} bytes of headers do not fit one frame"));
         }
-        let bytes = outgoing.body.len();
         if self.too_large.is_some_and(|limit| bytes >= limit) {
             return Some(format!("RabbitMQ's max_message_size is less than {bytes} bytes"));
         }
@@ -192,12 +195,12 @@ impl SizeLimit {
         self.taken = self.taken.max(bytes);
     }
 
-    /// The link ended with `error`: for a message that was too large, if none that large was ever confirmed.
-    pub(super) fn was_lost_by(&mut self, error: &lapin::Error) {
+    /// The link ended with this reply code, if with any: for a message that was too large, if none that large was ever confirmed.
+    pub(super) fn was_lost_with(&mut self, reply_code: Option<u16>) {
         /// What the broker closes the channel with; nothing else that we send can cause it on this channel.
         const PRECONDITION_FAILED: u16 = 406;
         let tried = self.tried.get();
-        if reply_code(error) == Some(PRECONDITION_FAILED) && tried > self.taken {
+        if reply_code == Some(PRECONDITION_FAILED) && tried > self.taken {
             tracing::error!(
                 bytes = tried,
                 "a message is larger than RabbitMQ's max_message_size; see its configuration"

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::confirms::Confirms;
-use super::link::{Events, Link};
+use super::link::{Events, Link, reply_code};
 use super::outgoing::{Flown, Outcome, Request, Returned, SizeLimit, fly};
 use super::supervisor::Supervisor;
 use crate::health::Health;
@@ -21,11 +21,11 @@ use crate::queue::PublishError;
 use crate::telemetry::chain;
 
 /// Publishes sent and not confirmed: bounds memory, and how many outcomes a lost connection leaves unknown.
-const IN_FLIGHT_MAX: usize = 4_096;
+pub(super) const IN_FLIGHT_MAX: usize = 4_096;
 /// Requests taken at once before confirms are looked at again.
-const TAKEN_MAX: usize = 64;
+pub(super) const TAKEN_MAX: usize = 64;
 /// Confirms that may fail to come before the connection is replaced: lapin keeps each of them until then.
-const LATE_CONFIRMS_MAX: u32 = 3;
+pub(super) const LATE_CONFIRMS_MAX: u32 = 3;
 /// Time for the broker to switch the channel to confirm mode.
 const CONFIRM_SELECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -122,7 +122,10 @@ impl Publishing {
         }
         let refusal = match &self.blocked {
             Some(reason) => Some(PublishError::Unavailable(format!("blocked: {reason}"))),
-            None => self.size_limit.refuses(&request.outgoing, link.frame_max()).map(PublishError::Refused),
+            None => {
+                let (header_bytes, body_bytes) = request.outgoing.sizes();
+                self.size_limit.refuses(header_bytes, body_bytes, link.frame_max()).map(PublishError::Refused)
+            }
         };
         match refusal {
             None => Some(request),
@@ -201,7 +204,7 @@ impl Publishing {
     }
 
     fn lost_by(&mut self, error: &lapin::Error) -> String {
-        self.size_limit.was_lost_by(error);
+        self.size_limit.was_lost_with(reply_code(error));
         chain(error).to_string()
     }
 }
@@ -223,7 +226,7 @@ fn unknown(reason: &str) -> PublishError {
 }
 
 /// The next request; once closing, those that still wait, then `None`.
-async fn next_request(requests: &mut mpsc::Receiver<Request>, closing: &CancellationToken) -> Option<Request> {
+pub(super) async fn next_request<T>(requests: &mut mpsc::Receiver<T>, closing: &CancellationToken) -> Option<T> {
     tokio::select! {
         request = requests.recv() => request,
         () = closing.cancelled() => {

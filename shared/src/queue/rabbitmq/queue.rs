@@ -17,7 +17,6 @@ use super::name::Names;
 use super::outgoing::Outgoing;
 use super::publisher::RabbitMqPublisher;
 use super::supervisor::Supervisor;
-use super::ticket::give_back;
 use super::topology::{Object, message_count};
 use super::vital::Vital;
 use super::{CLOSE_TIMEOUT, RabbitMqSettings, rung};
@@ -41,8 +40,8 @@ pub struct RabbitMqQueue {
     shared: Arc<Shared>,
 }
 
-/// A ticket's acker, with the channel that it settles through.
-type Dropped = (Acker, Arc<Lease>);
+/// A ticket's tag and acker, with the channel that it settles through.
+type Dropped = (u64, Acker, Arc<Lease>);
 
 /// What deliveries and tickets need of the queue.
 pub(super) struct Shared {
@@ -53,6 +52,8 @@ pub(super) struct Shared {
     /// The connection for consuming, while there is one.
     pub(super) links: watch::Receiver<Option<Arc<Link>>>,
     pub(super) given_back: mpsc::Sender<Dropped>,
+    /// Where each channel's acknowledging task runs.
+    pub(super) tasks: Tasks,
     handlers: Vec<HandlerName>,
     health: HealthCell,
     closing: CancellationToken,
@@ -95,6 +96,7 @@ impl RabbitMqQueue {
             publisher,
             links,
             given_back,
+            tasks: tasks.clone(),
             handlers: topology.handlers.iter().map(|handler| handler.name.clone()).collect(),
             health,
             _closes: closing.clone().drop_guard(),
@@ -202,8 +204,8 @@ impl Task {
                     // This connection never publishes, so no alarm concerns it.
                     Some(_) => {}
                 },
-                Some((acker, lease)) = self.dropped.recv() => {
-                    if give_back(&acker).await.is_err() {
+                Some((tag, acker, lease)) = self.dropped.recv() => {
+                    if lease.give_back(tag, &acker).await.is_err() {
                         tracing::debug!(?lease, "a dropped delivery went back with its channel");
                     }
                 }

@@ -79,6 +79,16 @@ impl Supervisor {
         }
     }
 
+    /// Where the last link that was made leads to.
+    pub(super) fn connected_to(&self) -> &AMQPUri {
+        &self.uris[self.turn.wrapping_sub(1) % self.uris.len()]
+    }
+
+    /// What the broker's listings show.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What every link declares, for declaring it again where a queue was found missing.
     pub(super) fn objects(&self) -> Arc<[Object]> {
         Arc::clone(&self.objects)

@@ -26,6 +26,7 @@ const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 /// Settles one delivery; consumed by doing so.
 #[derive(Debug)]
 pub struct RabbitMqTicket {
+    tag: u64,
     acker: Acker,
     is_settled: bool,
     /// Keeps the channel open, which a settlement must go through.
@@ -33,8 +34,9 @@ pub struct RabbitMqTicket {
 }
 
 impl RabbitMqTicket {
-    pub(super) fn new(acker: Acker, lease: Arc<Lease>) -> Self {
-        Self { acker, is_settled: false, lease }
+    pub(super) fn new(tag: u64, acker: Acker, lease: Arc<Lease>) -> Self {
+        lease.open.add(tag);
+        Self { tag, acker, is_settled: false, lease }
     }
 
     /// Acknowledges: the queue forgets the message.
@@ -45,7 +47,7 @@ impl RabbitMqTicket {
     /// # Cancel safety
     /// Dropped half-way, the ticket counts as dropped; the message may come again.
     pub async fn ack(mut self) -> Result<(), SettleError> {
-        let outcome = ack(&self.acker).await;
+        let outcome = self.lease.acks.ack(self.tag, self.acker.clone()).await;
         self.is_settled = true;
         outcome
     }
@@ -63,8 +65,8 @@ impl RabbitMqTicket {
     /// As [`Self::ack`]; `next` may have become durable beside it.
     pub async fn retry(mut self, delay: Duration, next: &Message) -> Result<(), SettleError> {
         let outcome = match self.publish_retry(delay, next).await {
-            Ok(()) => ack(&self.acker).await,
-            Err(error) => give_back(&self.acker).await.and(Err(SettleError::NotDurable(error))),
+            Ok(()) => self.lease.acks.ack(self.tag, self.acker.clone()).await,
+            Err(error) => self.lease.give_back(self.tag, &self.acker).await.and(Err(SettleError::NotDurable(error))),
         };
         self.is_settled = true;
         outcome
@@ -77,7 +79,7 @@ impl RabbitMqTicket {
     /// # Errors
     /// [`SettleError::ChannelGone`]: it will come again all the same.
     pub async fn give_back(mut self) -> Result<(), SettleError> {
-        let outcome = give_back(&self.acker).await;
+        let outcome = self.lease.give_back(self.tag, &self.acker).await;
         self.is_settled = true;
         outcome
     }
@@ -110,15 +112,25 @@ impl Drop for RabbitMqTicket {
         }
         metrics::counter!("tidegate_tickets_dropped_total").increment(1);
         tracing::error!(queue = self.lease.queue, "a delivery was dropped without being settled; it is given back");
-        if self.lease.shared.given_back.try_send((self.acker.clone(), Arc::clone(&self.lease))).is_err() {
+        if self.lease.shared.given_back.try_send((self.tag, self.acker.clone(), Arc::clone(&self.lease))).is_err() {
             tracing::warn!("it stays with this channel until that closes");
         }
     }
 }
 
+/// How far an acknowledgement goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// This delivery.
+    Itself,
+    /// This delivery and all before it on its channel.
+    AllUpToIt,
+}
+
+/// Acknowledges; [`super::acks`] decides how far.
 #[expect(clippy::disallowed_methods, reason = "this is where Tidegate settles RabbitMQ's deliveries")]
-async fn ack(acker: &Acker) -> Result<(), SettleError> {
-    let options = BasicAckOptions { multiple: false /* each delivery is settled by its own ticket */ };
+pub(super) async fn acknowledge(acker: &Acker, extent: Extent) -> Result<(), SettleError> {
+    let options = BasicAckOptions { multiple: extent == Extent::AllUpToIt };
     settled(tokio::time::timeout(SETTLE_TIMEOUT, acker.ack(options)).await)
 }
 
