@@ -99,7 +99,7 @@ async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) 
     };
     worker::start(listeners, &config, registry, parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
-    ingest::start(listeners, &config, ingest::Parts::embedded(queue), &process.work);
+    ingest::start_on_a_thread(listeners, &config, ingest::Parts::embedded(queue), &process.work)?;
     let http = http_at.map(tracing::field::display);
     tracing::info!(listen = %at, admin = %admin_at, http, "tidegate dev is starting");
     greet(&config, Addresses { door: at, admin: admin_at, http: http_at }, built_in);

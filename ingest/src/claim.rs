@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_shared::claims::{ClaimToken, Claims, ClaimsError};
-use tidegate_shared::config::SourceConfig;
 use tidegate_shared::event::Event;
 use tidegate_shared::protocol::{AfterClaim, Patience, after_claim};
 use tidegate_shared::telemetry::chain;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::publish::Accepted;
 use crate::receive::DoorLimits;
+use crate::source::Source;
 use crate::verify::VerifiedEvent;
 
 /// A twin looks for the outcome of the first request this often.
@@ -23,8 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// An event that this request may publish. Built only by [`VerifiedEvent::claim`].
 #[derive(Debug)]
 pub struct ClaimedEvent {
-    pub(crate) event: Event,
-    pub(crate) source: Arc<SourceConfig>,
+    pub(crate) event: Box<Event>,
+    pub(crate) source: Arc<Source>,
     /// `None` if the claims could not be asked and the event goes on unclaimed.
     token: Option<ClaimToken>,
 }
@@ -92,8 +92,7 @@ impl VerifiedEvent {
     }
 
     fn count(&self, outcome: &'static str) {
-        metrics::counter!("tidegate_claim_total", "source" => self.event.source.to_string(), "outcome" => outcome)
-            .increment(1);
+        self.source.counts.claim.count(outcome);
     }
 }
 

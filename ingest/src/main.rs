@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::start_logging("info");
     process::install_tls();
-    process::exit_with(arguments.config().map(|config| process::block_on(run(config))))
+    process::exit_with(arguments.config().map(|config| process::block_on_one_thread(run(config))))
 }
 
 impl Arguments {

@@ -90,7 +90,7 @@ impl ClaimedEvent {
         deadline: Duration,
         spool: Option<&Spool>,
     ) -> Result<Publish, PublishFailure> {
-        let stored = publisher.publish(&self.event, self.source.dedup_window, deadline).await;
+        let stored = publisher.publish(&self.event, self.source.config.dedup_window, deadline).await;
         let outcome = match &stored {
             Ok(Stored::New) => "confirmed",
             Ok(Stored::Duplicate) => "duplicate",
@@ -99,9 +99,8 @@ impl ClaimedEvent {
             Err(PublishError::Refused(_)) => "refused",
             Err(PublishError::OutcomeUnknown(_)) => "unknown",
         };
-        metrics::counter!("tidegate_publish_total", "source" => self.event.source.to_string(), "outcome" => outcome)
-            .increment(1);
-        match after_publish(stored, self.source.on_broker_down) {
+        self.source.counts.publish.count(outcome);
+        match after_publish(stored, self.source.config.on_broker_down) {
             AfterPublish::Accept => Ok(Publish::Published(PublishedEvent(self))),
             AfterPublish::AnswerDuplicate => Ok(Publish::AlreadyAccepted(Accepted::duplicate(&self.event))),
             AfterPublish::Separate => Ok(Publish::Conflict(self)),
@@ -121,13 +120,12 @@ impl PublishedEvent {
     /// A failure is logged and counted, and the sender still reads 2xx: the event is durable.
     pub(crate) async fn accept(self, claims: &Claims) -> Accepted {
         let ClaimedEvent { event, source, .. } = self.0;
-        let marked = claims.accept(&event.key, event.known_by(), source.dedup_window).await;
+        let marked = claims.accept(&event.key, event.known_by(), source.config.dedup_window).await;
         let outcome = if marked.is_ok() { "marked" } else { "unmarked" };
-        metrics::counter!("tidegate_accept_total", "source" => event.source.to_string(), "outcome" => outcome)
-            .increment(1);
+        source.counts.accept.count(outcome);
         if let Err(error) = marked {
             tracing::debug!(error = %chain(&error), event_id = %event.id, "an accepted event is not marked in the claims");
         }
-        Accepted { first_time: true, event_id: event.id, request_id: event.request_id }
+        Accepted { first_time: true, ..Accepted::duplicate(&event) }
     }
 }

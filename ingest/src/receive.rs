@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use tidegate_shared::config::{Config, OnUnavailable, SourceConfig};
+use metrics::Histogram;
+use tidegate_shared::config::{Config, OnUnavailable};
 use tidegate_shared::event::{RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
 use tidegate_shared::signature::VerifyError;
@@ -19,15 +20,23 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::Parts;
 use crate::claim::{Claim, ClaimError};
 use crate::publish::{Accepted, Publish, PublishFailure};
+use crate::source::{Counts, Source};
 use crate::verify::VerifiedEvent;
 
 /// Permits of the in-flight semaphore count this many bytes each: a semaphore counts to 2^29 at least on every target.
 const PERMIT_BYTES: usize = 1_024;
 
+/// Bodies up to this size are verified between two other requests; a larger one would hold those up for longer than a
+/// millisecond, and goes to a thread of its own.
+const VERIFIED_INLINE_MAX: usize = 256 * 1_024;
+
 /// The door: everything that a request needs on its path.
 #[derive(Debug)]
 pub struct Door {
-    pub(crate) sources: BTreeMap<SourceName, Arc<SourceConfig>>,
+    pub(crate) sources: BTreeMap<SourceName, Arc<Source>>,
+    /// What was asked for and does not exist.
+    pub(crate) unknown: Counts,
+    publish_seconds: Histogram,
     pub(crate) parts: Parts,
     pub(crate) limits: DoorLimits,
     pub(crate) tasks: Tasks,
@@ -50,7 +59,7 @@ pub(crate) struct DoorLimits {
 /// A request as it came: the exact bytes, nothing parsed.
 #[derive(Debug)]
 pub struct RawRequest {
-    pub(crate) source: Arc<SourceConfig>,
+    pub(crate) source: Arc<Source>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) request_id: RequestId,
@@ -119,7 +128,13 @@ impl Door {
     pub fn new(config: &Config, parts: Parts, tasks: Tasks) -> Self {
         let permits = config.ingest.bytes_in_flight_max / PERMIT_BYTES;
         Self {
-            sources: config.sources.iter().map(|(name, source)| (name.clone(), Arc::new(source.clone()))).collect(),
+            sources: config
+                .sources
+                .iter()
+                .map(|(name, source)| (name.clone(), Arc::new(Source::new(source.clone()))))
+                .collect(),
+            unknown: Counts::of(""),
+            publish_seconds: metrics::histogram!("tidegate_publish_seconds"),
             parts,
             limits: DoorLimits {
                 body_limit: config.ingest.body_limit,
@@ -139,7 +154,7 @@ impl Door {
     ///
     /// # Errors
     /// If there is none.
-    pub fn source(&self, name: &str) -> Result<Arc<SourceConfig>, IngestError> {
+    pub fn source(&self, name: &str) -> Result<Arc<Source>, IngestError> {
         SourceName::try_new(name)
             .ok()
             .and_then(|name| self.sources.get(&name).map(Arc::clone))
@@ -152,7 +167,7 @@ impl Door {
     /// [`IngestError`] says which bound was met.
     pub async fn read<B>(
         &self,
-        source: Arc<SourceConfig>,
+        source: Arc<Source>,
         headers: HeaderMap,
         body: B,
         request_id: RequestId,
@@ -222,7 +237,12 @@ impl Door {
     /// # Cancel safety
     /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
     pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Accepted, IngestError> {
-        let verified = request.verify()?;
+        let verified = if request.body.len() <= VERIFIED_INLINE_MAX {
+            request.verify()?
+        } else {
+            let verifying = tokio::task::spawn_blocking(move || request.verify());
+            verifying.await.map_err(|_| IngestError::Abandoned)??
+        };
         let door = Arc::clone(self);
         let admitted = self.tasks.spawn_job(async move { door.admit(verified).await });
         admitted.await.unwrap_or(Err(IngestError::Abandoned))
@@ -249,7 +269,7 @@ impl Door {
         let started = Instant::now();
         let Parts { publisher, spool, .. } = &self.parts;
         let published = claimed.publish(publisher, self.limits.publish_timeout, spool.as_ref()).await;
-        metrics::histogram!("tidegate_publish_seconds").record(started.elapsed().as_secs_f64());
+        self.publish_seconds.record(started.elapsed().as_secs_f64());
         match published {
             Ok(Publish::Published(published)) => Ok(Admitted::Accepted(published.accept(claims).await)),
             Ok(Publish::Spooled(spooled)) => Ok(Admitted::Accepted(spooled.accept(claims).await)),

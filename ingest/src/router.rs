@@ -13,9 +13,11 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use tidegate_shared::event::RequestId;
 use tidegate_shared::telemetry::chain;
 
+use crate::publish::Accepted;
 use crate::readiness::HealthReport;
 use crate::receive::{Door, IngestError};
 use crate::respond::{self, REQUEST_ID};
+use crate::source::Source;
 
 /// `/webhooks/{source}`, `/health` and `/ready`.
 pub fn router(door: Arc<Door>) -> Router {
@@ -32,44 +34,42 @@ pub(crate) fn state_routes(door: Arc<Door>) -> Router {
 async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, request: Request<Body>) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers());
-    let received = receive(&door, &name, request, request_id.clone()).await;
-    let (source, outcome, response) = match received {
-        Ok((source, accepted)) => {
+    let (source, received) = match door.source(&name) {
+        Ok(source) => (Some(Arc::clone(&source)), receive(&door, source, request, request_id.clone()).await),
+        Err(error) => (None, Err(error)),
+    };
+    let (counts, label) = match &source {
+        Some(source) => (&source.counts, source.config.name.as_str()),
+        None => (&door.unknown, ""),
+    };
+    let (outcome, response) = match received {
+        Ok(accepted) => {
             tracing::debug!(
-                source, event_id = %accepted.event_id(), %request_id, status = accepted.status(), "event received"
+                source = label, event_id = %accepted.event_id(), %request_id, status = accepted.status(), "event received"
             );
-            (source, accepted.status(), accepted.into_response())
+            (accepted.status(), accepted.into_response())
         }
-        Err((source, error)) => {
-            log_refusal(&source, &error, &request_id);
-            (source, respond::row(&error).code, respond::refuse(&error, &request_id))
+        Err(error) => {
+            log_refusal(label, &error, &request_id);
+            (respond::row(&error).code, respond::refuse(&error, &request_id))
         }
     };
-    metrics::counter!("tidegate_requests_total", "source" => source.clone(), "outcome" => outcome).increment(1);
-    metrics::histogram!("tidegate_request_seconds", "source" => source).record(started.elapsed().as_secs_f64());
+    counts.request.count(outcome);
+    counts.request_seconds.record(started.elapsed().as_secs_f64());
     response
 }
 
-/// Metrics carry the names of configured sources only: a scanner cannot make labels.
-const UNKNOWN_SOURCE: &str = "";
-
 async fn receive(
     door: &Arc<Door>,
-    name: &str,
+    source: Arc<Source>,
     request: Request<Body>,
     request_id: RequestId,
-) -> Result<(String, crate::publish::Accepted), (String, IngestError)> {
-    let source = door.source(name).map_err(|error| (UNKNOWN_SOURCE.to_owned(), error))?;
-    let label = source.name.to_string();
+) -> Result<Accepted, IngestError> {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
-        return Err((label, IngestError::MethodNotAllowed));
+        return Err(IngestError::MethodNotAllowed);
     }
-    let received = async { door.receive(door.read(source, head.headers, body, request_id).await?).await };
-    match received.await {
-        Ok(accepted) => Ok((label, accepted)),
-        Err(error) => Err((label, error)),
-    }
+    door.receive(door.read(source, head.headers, body, request_id).await?).await
 }
 
 fn log_refusal(source: &str, error: &IngestError, request_id: &RequestId) {

@@ -22,7 +22,7 @@ impl ClaimedEvent {
     /// # Errors
     /// [`PublishFailure`] gives the claim back: a 2xx is out of reach.
     pub(crate) async fn spool(self, spool: &Spool, unpublished: PublishError) -> Result<Publish, PublishFailure> {
-        let kept = after_spool(spool.keep(&self.event, self.source.dedup_window).await);
+        let kept = after_spool(spool.keep(&self.event, self.source.config.dedup_window).await);
         let outcome = match &kept {
             AfterSpool::Accept => "spooled",
             AfterSpool::AnswerDuplicate => "duplicate",

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
-use tidegate_shared::config::SourceConfig;
+use http::{HeaderMap, HeaderName, header};
 use tidegate_shared::event::{BodyHash, Event, EventKey};
+use tidegate_shared::random;
 use tidegate_shared::signature::VerifyError;
 use tidegate_shared::wire::is_kept_header;
 
 use crate::receive::{IngestError, RawRequest};
+use crate::source::Source;
 
 /// An event that its provider signed. Built only by [`RawRequest::verify`].
 #[derive(Debug)]
 pub struct VerifiedEvent {
-    pub(crate) event: Event,
-    pub(crate) source: Arc<SourceConfig>,
+    /// Boxed: every step takes it from the one before.
+    pub(crate) event: Box<Event>,
+    pub(crate) source: Arc<Source>,
 }
 
 impl RawRequest {
@@ -23,31 +25,34 @@ impl RawRequest {
     /// # Errors
     /// [`IngestError::Unverified`] with the first rule that the request breaks.
     pub fn verify(self) -> Result<VerifiedEvent, IngestError> {
-        let verified = self.source.verifier.verify(&self.headers, &self.body, self.received_at);
+        let config = &self.source.config;
+        let verified = config.verifier.verify(&self.headers, &self.body, self.received_at);
         let outcome = verified.as_ref().map_or_else(outcome, |_| "verified");
-        metrics::counter!("tidegate_verify_total", "source" => self.source.name.to_string(), "outcome" => outcome)
-            .increment(1);
+        self.source.counts.verify.count(outcome);
         let identity = verified.map_err(IngestError::Unverified)?;
         let traceparent = traceparent(&self.headers);
         let content_type =
             self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let headers =
-            self.headers.iter().filter(|(name, _)| is_kept_header(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let body_hash = BodyHash::of(&self.body);
+        let fingerprint = match config.counters {
+            [] => body_hash,
+            counters => BodyHash::without_counters(&self.body, counters),
+        };
         let event = Event {
-            source: self.source.name.clone(),
-            key: EventKey::new(&self.source.name, &identity.id),
+            source: config.name.clone(),
+            key: EventKey::new(&config.name, &identity.id),
             id: identity.id,
             event_type: identity.event_type,
             received_at: self.received_at,
             request_id: self.request_id,
             traceparent: Some(traceparent),
             content_type,
-            headers,
-            body_hash: BodyHash::of(&self.body),
-            fingerprint: Some(BodyHash::without_counters(&self.body, self.source.counters)),
+            headers: kept(self.headers),
+            body_hash,
+            fingerprint: Some(fingerprint),
             body: self.body,
         };
-        Ok(VerifiedEvent { event, source: self.source })
+        Ok(VerifiedEvent { event: Box::new(event), source: self.source })
     }
 }
 
@@ -61,12 +66,21 @@ impl VerifiedEvent {
             "an event came with an id that another body has had; it is kept as an event of its own"
         );
         metrics::counter!("tidegate_claim_conflicts_total", "source" => self.event.source.to_string()).increment(1);
-        Self { event: self.event.into_conflict(), source: self.source }
+        Self { event: Box::new(self.event.into_conflict()), source: self.source }
     }
 }
 
 fn outcome(error: &VerifyError) -> &'static str {
     crate::respond::verify_code(error).1
+}
+
+/// The headers that stay with the event; most requests have no other.
+fn kept(mut headers: HeaderMap) -> HeaderMap {
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !is_kept_header(name)).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+    headers
 }
 
 /// The request's W3C trace context, or a new one: version 00, a random trace and span, sampled.
@@ -86,9 +100,11 @@ fn is_traceparent(text: &str) -> bool {
 }
 
 fn new_traceparent() -> String {
-    let trace = uuid::Uuid::new_v4().simple().to_string();
-    let span = uuid::Uuid::new_v4().simple().to_string();
-    format!("00-{trace}-{}-01", &span[..16])
+    let mut digits = [0; 48];
+    hex::encode_to_slice(random::bytes::<24>(), &mut digits).expect("two digits a byte");
+    let (trace, span) = digits.split_at(32);
+    let text = |part| std::str::from_utf8(part).expect("hexadecimal digits are ASCII");
+    format!("00-{}-{}-01", text(trace), text(span))
 }
 
 #[cfg(test)]

@@ -62,6 +62,11 @@ impl Tasks {
         self.failed.cancelled().await;
     }
 
+    /// Completes when every task has ended, once [`Self::finish`] waits for that.
+    pub async fn ended(&self) {
+        self.tracker.wait().await;
+    }
+
     /// Waits until every task has ended, at most `grace`; says how many had to be left.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.tracker.close();

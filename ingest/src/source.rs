@@ -1,0 +1,75 @@
+//! A source at the door: its configuration beside what is counted of it.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::{Counter, Histogram};
+use tidegate_shared::config::SourceConfig;
+
+/// One source, as every step of the path needs it.
+#[derive(Debug)]
+pub struct Source {
+    /// What the configuration says of it.
+    pub config: SourceConfig,
+    pub(crate) counts: Counts,
+}
+
+impl Source {
+    pub(crate) fn new(config: SourceConfig) -> Self {
+        let counts = Counts::of(config.name.as_str());
+        Self { config, counts }
+    }
+}
+
+/// The counters of one source, a field for each step.
+pub(crate) struct Counts {
+    pub(crate) request: Outcomes,
+    pub(crate) verify: Outcomes,
+    pub(crate) claim: Outcomes,
+    pub(crate) publish: Outcomes,
+    pub(crate) accept: Outcomes,
+    pub(crate) request_seconds: Histogram,
+}
+
+impl Counts {
+    /// Of a source's name, or of none: what is asked for and does not exist gets no label of its own, so that a scanner
+    /// cannot make any.
+    pub(crate) fn of(source: &str) -> Self {
+        let outcomes = |metric| Outcomes { metric, source: source.to_owned(), known: Mutex::default() };
+        Self {
+            request: outcomes("tidegate_requests_total"),
+            verify: outcomes("tidegate_verify_total"),
+            claim: outcomes("tidegate_claim_total"),
+            publish: outcomes("tidegate_publish_total"),
+            accept: outcomes("tidegate_accept_total"),
+            request_seconds: metrics::histogram!("tidegate_request_seconds", "source" => source.to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counts").field("source", &self.request.source).finish_non_exhaustive()
+    }
+}
+
+/// One metric with a counter for each outcome, each looked up once: the registry's lookup hashes every label.
+pub(crate) struct Outcomes {
+    metric: &'static str,
+    source: String,
+    known: Mutex<Vec<(&'static str, Counter)>>,
+}
+
+impl Outcomes {
+    /// Counts one more of `outcome`.
+    pub(crate) fn count(&self, outcome: &'static str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = known.iter().find(|(name, _)| *name == outcome) {
+            counter.increment(1);
+            return;
+        }
+        let counter = metrics::counter!(self.metric, "source" => self.source.clone(), "outcome" => outcome);
+        counter.increment(1);
+        known.push((outcome, counter));
+    }
+}
