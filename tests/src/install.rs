@@ -63,6 +63,20 @@ pub fn ensure_promtool() -> Result<bool> {
     Ok(is_here())
 }
 
+/// Says whether `valgrind` can be run, after installing it where that is allowed.
+///
+/// # Errors
+///
+/// The installation fails.
+pub fn ensure_valgrind() -> Result<bool> {
+    const VALGRIND: Missing = Missing { packages: &["valgrind"], advice: String::new() };
+    let is_here = || find::program("valgrind", &[]).is_some();
+    if !is_here() && may_install() {
+        install(&[VALGRIND])?;
+    }
+    Ok(is_here())
+}
+
 async fn find_missing() -> Vec<Missing> {
     let servers = [
         missing_server::<RabbitMqKind>().await,

@@ -1,5 +1,6 @@
 //! `cargo xtask chaos` and `cargo xtask power-cut`: the programs as they are released, broken under load.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -10,8 +11,13 @@ use crate::{cargo, root, run};
 pub(crate) fn run_released(program: &str, arguments: &[String]) -> Result<()> {
     run(cargo().args(["build", "--release", "--workspace", "--bins"]))?;
     run(cargo().args(["build", "--release", "--package", "tidegate-disk"]))?;
+    run(Command::new(release_folder()?.join(program)).args(arguments))
+}
+
+/// Where programs lie that were built as they are released.
+pub(crate) fn release_folder() -> Result<PathBuf> {
     let target = std::env::current_exe()?;
     // This program lies in target/<profile>.
-    let target = target.ancestors().nth(2).map_or_else(|| root().join("target"), std::path::Path::to_owned);
-    run(Command::new(target.join("release").join(program)).args(arguments))
+    let target = target.ancestors().nth(2).map_or_else(|| root().join("target"), Path::to_owned);
+    Ok(target.join("release"))
 }

@@ -1,5 +1,4 @@
-//! Tidegate's developer commands: `cargo xtask test`, `cargo xtask lint`, `cargo xtask chaos` and `cargo xtask
-//! power-cut`.
+//! Tidegate's developer commands: `cargo xtask test`, `lint`, `chaos`, `power-cut`, `bench` and `cost`.
 #![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 use std::path::PathBuf;
@@ -8,7 +7,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod chaos;
+mod cost;
 mod lint;
 mod test;
 
@@ -35,6 +36,19 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure Tidegate side by side with what the machine allows: `cargo xtask bench --help`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// For the program `tidegate-bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Count instructions of the pure parts of the path, and fail if they became many more.
+    Cost {
+        /// Write down what was counted as what is allowed.
+        #[arg(long)]
+        update: bool,
+    },
     /// Cut the power after each step that a program's disk takes: `cargo xtask power-cut --help`.
     #[command(disable_help_flag = true)]
     PowerCut {
@@ -49,6 +63,8 @@ fn main() -> ExitCode {
         Task::Test { filter } => test::test(&filter),
         Task::Lint => lint::lint(),
         Task::Chaos { arguments } => chaos::run_released("tidegate-chaos", &arguments),
+        Task::Bench { arguments } => bench::bench(&arguments),
+        Task::Cost { update } => cost::cost(update),
         Task::PowerCut { arguments } => chaos::run_released("tidegate-power-cut", &arguments),
     };
     match done {

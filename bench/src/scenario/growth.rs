@@ -1,0 +1,172 @@
+//! Growth: the same work beside millions of rows, messages and claims as beside none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tidegate_tests::sender::client;
+
+use super::apply::{Drained, fill, watch};
+use super::{Bench, Load};
+use crate::measure::Measured;
+use crate::report::Finding;
+use crate::site::{Setup, Site};
+use crate::usage::Watched;
+
+const NAME: &str = "growth";
+/// Inbox rows of events that were applied long ago.
+const ROWS: u64 = 10_000_000;
+/// Events that wait in the queue, each with its claim.
+const QUEUED: usize = 1_000_000;
+/// Events whose cost is measured.
+const SAMPLE: usize = 60_000;
+/// Dead letters that are replayed.
+const DEAD: usize = 100_000;
+/// The worker sweeps once a minute, for the first time a minute after its start.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Length of each of the two windows whose rates are compared, and how long the worker settles before the first.
+const WINDOW: Duration = Duration::from_secs(40);
+const SETTLED: Duration = Duration::from_secs(12);
+const MIB: f64 = 1_048_576.0;
+
+/// The cost of an event in both states, claims in Redis, a sweep beside the load, and a large replay.
+///
+/// # Errors
+/// If something of it fails.
+pub async fn growth(bench: &Bench) -> Result<Vec<Finding>> {
+    let mut site = Site::new(Some(Arc::clone(&bench.servers)), Setup::default())?;
+    let empty = cost(bench, &mut site).await?;
+    println(&format!("empty: {empty:?}"));
+    // Tables are there now; the rows of a long life follow.
+    site.ledger().await?.batch_execute(&rows_of_a_long_life()).await?;
+    let before = redis_memory(bench).await?;
+    site.start("tidegate-ingest").await?;
+    fill(bench, &site, QUEUED).await?;
+    site.stop_all().await?;
+    let after = redis_memory(bench).await?;
+    let bytes = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
+    let full = cost(bench, &mut site).await?;
+    println(&format!("full: {full:?}"));
+    let mut findings = vec![
+        Finding::new(
+            NAME,
+            "ingest: CPU of an event in all processes, times that of the empty system",
+            [full.received / empty.received],
+        )
+        .at_most(1.3),
+        Finding::new(
+            NAME,
+            "worker: CPU of an event in all processes, times that of the empty system",
+            [full.applied / empty.applied],
+        )
+        .at_most(1.3),
+        Finding::new(NAME, "bytes of Redis for a claim", [bytes]).at_most(160.0),
+    ];
+    findings.push(sweep_beside_load(&mut site).await?);
+    site.end().await?;
+    findings.push(replay(bench).await?);
+    Ok(findings)
+}
+
+/// Microseconds of processor time for an event, of every process that has to do with it.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    received: f64,
+    applied: f64,
+}
+
+async fn cost(bench: &Bench, site: &mut Site) -> Result<Cost> {
+    let servers = &bench.servers;
+    let broker = Watched::listening_on("RabbitMQ", servers.rabbitmq.addr())?;
+    let redis = Watched::listening_on("Redis", servers.redis.addr())?;
+    let postgres = Watched::listening_on("PostgreSQL", servers.postgres.addr())?;
+    let ingest = site.start("tidegate-ingest").await?;
+    let load = Load { events: SAMPLE, seconds: 600.0, ..Load::closed(bench.effort, 64) };
+    let received: Measured = load.run(site.door()?, &[ingest, broker.clone(), redis]).await?;
+    site.stop_all().await?;
+    let effects = site.effects_or_none().await;
+    let worker = site.start("bench-worker").await?;
+    let Drained { cpu_micros, .. } = watch(site, effects, SAMPLE as u64, &[worker, broker, postgres]).await?;
+    site.stop_all().await?;
+    Ok(Cost { received: (0..3).map(|place| received.cpu_micros(place)).sum(), applied: cpu_micros })
+}
+
+/// Inbox rows and their events, as retention leaves them until they are old enough.
+fn rows_of_a_long_life() -> String {
+    format!(
+        "SET synchronous_commit TO off;
+         INSERT INTO inbox (event_key, handler, epoch, source, attempts, applied_at)
+         SELECT sha256(('old-' || n)::bytea), 'bench', 0, 'bench', 1, extract(epoch FROM now())::bigint * 1000
+         FROM generate_series(1, {ROWS}) AS n;
+         ANALYZE inbox"
+    )
+}
+
+/// Redis' memory in use, in bytes, and its keys.
+async fn redis_memory(bench: &Bench) -> Result<(u64, u64)> {
+    let client = redis::Client::open(bench.servers.redis.url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("Redis says its memory")?;
+    let keys: u64 = redis::cmd("DBSIZE").query_async(&mut connection).await?;
+    Ok((used.trim().parse()?, keys))
+}
+
+/// The rate of effects with the sweep of a short retention beside it, against the rate before it begins.
+async fn sweep_beside_load(site: &mut Site) -> Result<Finding> {
+    site.set_up(Setup { retention: "1s", ..Setup::default() })?;
+    let started = Instant::now();
+    site.start("bench-worker").await?;
+    tokio::time::sleep(SETTLED.saturating_sub(started.elapsed())).await;
+    let without = rate(site, WINDOW).await?;
+    tokio::time::sleep((SWEEP + Duration::from_secs(2)).saturating_sub(started.elapsed())).await;
+    let with = rate(site, WINDOW).await?;
+    site.stop_all().await?;
+    ensure!(site.number("SELECT count(*) FROM events").await? < site.effects().await?, "nothing was swept");
+    Ok(Finding::new(NAME, "effects/s beside a sweep, share of those without", [with / without]).at_least(0.90))
+}
+
+async fn rate(site: &Site, window: Duration) -> Result<f64> {
+    let (began, before) = (Instant::now(), site.effects().await?);
+    tokio::time::sleep(window).await;
+    let after = site.effects().await?;
+    ensure!(after > before, "the queue ran empty too early");
+    Ok((after - before) as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Memory that the worker takes more while it replays many dead letters, in MiB.
+async fn replay(bench: &Bench) -> Result<Finding> {
+    let mut site = Site::new(Some(Arc::clone(&bench.servers)), Setup { run: "refuse", ..Setup::default() })?;
+    site.start("tidegate-ingest").await?;
+    fill(bench, &site, DEAD).await?;
+    site.stop_all().await?;
+    site.start("bench-worker").await?;
+    let dead = "SELECT count(*) FROM dead_letters WHERE status = 'dead'";
+    let patience = Instant::now() + Duration::from_secs(600);
+    while site.number(dead).await? < DEAD as u64 {
+        ensure!(Instant::now() < patience, "the dead letters do not come");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    site.stop_all().await?;
+    site.set_up(Setup::default())?;
+    let worker = site.start("bench-worker").await?;
+    let url = format!("http://{}/v1/dead-letters/replay", site.programs.first().context("a program")?.admin);
+    let before = worker.resident()?;
+    let mut most = before;
+    loop {
+        let asked = client().post(&url).body(r#"{"all":true,"limit":1000}"#).header("content-type", "application/json");
+        let answer: serde_json::Value = serde_json::from_slice(&asked.send().await?.bytes().await?)?;
+        most = most.max(worker.resident()?);
+        if answer["remaining"].as_u64().with_context(|| answer.to_string())? == 0 {
+            break;
+        }
+    }
+    site.end().await?;
+    let more = most.saturating_sub(before) as f64 / MIB;
+    Ok(Finding::new(NAME, "MiB more while 100,000 dead letters are replayed", [more]).at_most(32.0))
+}
+
+#[expect(clippy::print_stdout, reason = "this takes minutes")]
+fn println(text: &str) {
+    println!("  {text}");
+}
