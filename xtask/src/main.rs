@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Test { filter } => test::test(&filter),
         Task::Lint => lint::lint(),
-        Task::Chaos { arguments } => chaos::run_released("tidegate-chaos", &arguments),
+        Task::Chaos { arguments } => chaos::chaos(&arguments),
         Task::PowerCut { arguments } => chaos::run_released("tidegate-power-cut", &arguments),
     };
     match done {
