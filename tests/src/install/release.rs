@@ -11,17 +11,19 @@ use anyhow::{Context, Result, ensure};
 use super::{Missing, apt_get, install, may_install};
 use crate::servers::{find, rabbitmq::release::Wanted};
 
-/// Makes the release that the tests will ask for, if it is not here and may be made.
+/// Makes the releases that the tests will ask for, those that are not here and may be made.
 ///
 /// # Errors
 ///
-/// It cannot be made; the message says why.
+/// One cannot be made; the message says why.
 pub(super) fn ensure_rabbitmq() -> Result<()> {
-    match Wanted::find()? {
-        Some(wanted) if may_install() => make(&wanted),
-        Some(wanted) => wanted.release().map(drop),
-        None => Ok(()),
+    for wanted in Wanted::find()? {
+        if may_install() && !wanted.root.exists() {
+            make(&wanted)?;
+        }
+        wanted.release()?;
     }
+    Ok(())
 }
 
 fn make(wanted: &Wanted) -> Result<()> {
@@ -36,11 +38,13 @@ fn make(wanted: &Wanted) -> Result<()> {
     let beside = tempfile::tempdir_in(parent)?;
     let root = beside.path().join("root");
     debootstrap(wanted.suite, &root, &mirror)?;
+    // Nodes know each other by this name; some suites leave the file to whoever installs a system.
+    fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
     if let Err(error) = fs::rename(&root, &wanted.root) {
         // Somebody else was faster, or it is not to be had.
         ensure!(wanted.root.exists(), "cannot name {root:?} {:?}: {error}", wanted.root);
     }
-    wanted.release().map(drop)
+    Ok(())
 }
 
 fn debootstrap(suite: &str, root: &Path, mirror: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Always the programs of this machine, on its own addresses: what is cut is the nodes' way to each other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
@@ -93,16 +93,19 @@ impl RabbitMqCluster {
         .await
     }
 
-    /// Takes a node's way to the others; clients reach it as before.
+    /// Takes a node's way to the others, and says when; clients reach it as before.
     ///
     /// # Errors
     /// If the node does not answer.
-    pub async fn isolate(&self, node: usize) -> Result<()> {
+    pub async fn isolate(&self, node: usize) -> Result<Instant> {
         let cut: String = self
             .others(node)
             .map(|other| format!("erlang:set_cookie('{other}', cut_off), erlang:disconnect_node('{other}'), "))
             .collect();
-        self.nodes[node].rabbitmqctl(&["eval", &format!("{cut} ok.")]).await.map(drop)
+        // By the node's clock, which is ours: the tool takes seconds to start on a busy machine, and one to end.
+        let cut_at = self.nodes[node].rabbitmqctl(&["eval", &format!("{cut} os:system_time(millisecond).")]).await?;
+        let cut_at = UNIX_EPOCH + Duration::from_millis(cut_at.trim().parse()?);
+        Ok(Instant::now() - cut_at.elapsed()?)
     }
 
     /// Gives it back.

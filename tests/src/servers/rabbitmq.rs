@@ -85,6 +85,18 @@ impl Server<RabbitMqKind> {
         self.rabbitmqctl(&["set_disk_free_limit", USUAL_LIMIT]).await.map(drop)
     }
 
+    /// Sets the size of the largest message that the broker takes, for channels that are opened from now on.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmqctl` fails, or the server is shared.
+    pub async fn limit_messages(&self, bytes: u32) -> Result<()> {
+        // Until 3.13 it is read from the first place, since 4.0 from the second.
+        let places = ["application:set_env(rabbit, max_message_size,", "persistent_term:put(max_message_size,"];
+        let set = places.map(|place| format!("{place} {bytes})")).join(", ");
+        self.rabbitmqctl(&["eval", &format!("{set}.")]).await.map(drop)
+    }
+
     /// Has the broker write down which quorum queues it has, so that a kill right after may find them.
     ///
     /// Older brokers, 3.10 among them, do so only half a second after a queue was declared. If they are killed before, the

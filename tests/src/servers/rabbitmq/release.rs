@@ -5,6 +5,7 @@
 
 use std::{
     fmt, fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
@@ -22,8 +23,9 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 /// The releases that can be had from Debian, with the suite that has each.
 const SUITES: [(Version, &str); 2] = [(Version(4, 0), "trixie"), (Version(4, 3), "sid")];
 
-/// From here on a cluster comes back from what the tests do to it; 3.10 does so in three runs of four.
-const FIRST_FOR_CLUSTERS: Version = Version(4, 0);
+/// The releases whose clusters are tried. Before them one loss of a leader in four leaves a queue without any; after
+/// them nodes without a majority keep their clients (there is no `pause_minority`), of which docs/reliability.md says more.
+const FOR_CLUSTERS: RangeInclusive<Version> = Version(4, 0)..=Version(4, 2);
 
 /// Release series, by which RabbitMQ's compatibility goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,9 +59,9 @@ impl Release {
         }
     }
 
-    /// The one that is chosen, else one that clusters can rely on.
+    /// One that clusters are tried on: the one that is chosen, else this machine's own, else the first.
     pub(in crate::servers) fn for_clusters() -> Result<Self> {
-        Self::of_version(version_for_clusters()?)
+        Self::of_version(version_for_clusters(chosen()?))
     }
 
     /// The server's program, as it sees itself.
@@ -112,13 +114,12 @@ impl Release {
 }
 
 impl Wanted {
-    /// The release that the tests will ask for and not find, if there is one.
-    pub(crate) fn find() -> Result<Option<Self>> {
-        let version = version_for_clusters()?;
-        match Release::of_version(version) {
-            Ok(_) => Ok(None),
-            Err(_) => Self::try_new(version).map(Some),
-        }
+    /// The releases that the tests will ask for and not find.
+    pub(crate) fn find() -> Result<Vec<Self>> {
+        let chosen = chosen()?;
+        let mut versions: Vec<Version> = chosen.into_iter().chain([version_for_clusters(chosen)]).collect();
+        versions.dedup();
+        versions.into_iter().filter(|version| Release::of_version(*version).is_err()).map(Self::try_new).collect()
     }
 
     /// The release, once it is there.
@@ -157,9 +158,10 @@ fn chosen() -> Result<Option<Version>> {
     version.map(Some).with_context(|| format!("{VARIABLE} takes a release such as 4.0, not {name:?}"))
 }
 
-fn version_for_clusters() -> Result<Version> {
+fn version_for_clusters(chosen: Option<Version>) -> Version {
     let own = Release::of_machine().and_then(|own| own.version());
-    Ok(chosen()?.or(own.filter(|own| *own >= FIRST_FOR_CLUSTERS)).unwrap_or(FIRST_FOR_CLUSTERS))
+    let mut here = chosen.into_iter().chain(own);
+    here.find(|version| FOR_CLUSTERS.contains(version)).unwrap_or(*FOR_CLUSTERS.start())
 }
 
 impl fmt::Display for Version {
@@ -191,7 +193,7 @@ mod tests {
         check("4.1.0-rc.2", Some(Version(4, 1)));
         check("4", None);
         check("four.0", None);
-        assert!(Version(3, 13) < FIRST_FOR_CLUSTERS && Version(4, 0) >= FIRST_FOR_CLUSTERS);
+        assert!(!FOR_CLUSTERS.contains(&Version(3, 13)) && FOR_CLUSTERS.contains(&Version(4, 1)));
     }
 
     #[test]
