@@ -2,8 +2,6 @@
 //!
 //! Tests that stop, block or kill a server start one of their own.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +21,7 @@ use tidegate_shared::queue::rabbitmq::{
 use tidegate_shared::queue::{DELIVERY_LIMIT, Delivery, HandlerQueue, PublishError, SettleError, Stream, Topology};
 use tidegate_shared::tasks::Tasks;
 use tidegate_shared::wire::{Message, Progress, WireMessage};
+use tidegate_tests::servers::{RabbitMq, Redis};
 
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -404,91 +403,21 @@ async fn a_returned_message_poisons_the_channel_and_is_never_accepted() {
 }
 
 /// A RabbitMQ of one test's own.
-struct Broker {
-    folder: tempfile::TempDir,
-    port: u16,
-    node: String,
-    dist_port: u16,
-}
-
-impl Broker {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (port, dist_port) = (free_port(), free_port());
-        let broker = Self { folder, port, node: format!("tidegate{port}@localhost"), dist_port };
-        broker.launch().await;
-        broker
-    }
-
-    fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        // The wrapper in PATH would change the user and forget the environment.
-        let mut command = Command::new(Path::new("/usr/lib/rabbitmq/bin").join(program));
-        command
-            .env("HOME", self.folder.path())
-            .env("RABBITMQ_NODENAME", &self.node)
-            .env("RABBITMQ_NODE_PORT", self.port.to_string())
-            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
-            .env("RABBITMQ_MNESIA_BASE", self.path("mnesia"))
-            .env("RABBITMQ_LOG_BASE", self.path("log"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.path("plugins"))
-            .env("RABBITMQ_CONFIG_FILE", self.path("none"))
-            .env("RABBITMQ_PID_FILE", self.path("pid"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    async fn launch(&self) {
-        let mut server = self.command("rabbitmq-server").spawn().expect("install rabbitmq-server");
-        std::thread::spawn(move || server.wait());
-        let answers = async || self.control(&["await_startup", "--timeout", "5"]).await.then_some(());
-        eventually("the start of RabbitMQ", answers).await;
-    }
-
-    async fn control(&self, arguments: &[&str]) -> bool {
-        let mut command = self.command("rabbitmqctl");
-        command.arg("-n").arg(&self.node).args(arguments);
-        let status = tokio::task::spawn_blocking(move || command.status()).await.expect("runs");
-        status.expect("install rabbitmqctl").success()
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.path("pid")).unwrap_or_default();
-        if !pid.trim().is_empty() {
-            drop(Command::new("kill").arg(signal).arg(pid.trim()).status());
-        }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.signal("-KILL");
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+async fn own_broker() -> RabbitMq {
+    RabbitMq::own().await.expect("a RabbitMQ to break")
 }
 
 #[tokio::test]
 async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on() {
-    let broker = Broker::start().await;
-    let bench = Bench::on(&broker.url());
+    let broker = own_broker().await;
+    let bench = Bench::on(broker.url());
     let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
     let mut deliveries = queue.consume(&orders(), 8);
     publisher.publish(&event()).await.expect("confirmed");
     let taken = next(&mut deliveries).await;
 
-    broker.signal("-KILL");
+    broker.write_down_queues().await.expect("a list of queues that a kill leaves");
+    broker.kill().await.expect("killed");
     becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
     becomes(queue.health(), "down", |health| matches!(health, Health::Down(_))).await;
     let started = Instant::now();
@@ -497,7 +426,7 @@ async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on() {
     assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     assert_eq!(taken.ticket.ack().await, Err(SettleError::ChannelGone));
 
-    broker.launch().await;
+    broker.start().await.expect("started");
     is_up(publisher.health()).await;
     publisher.publish(&event()).await.expect("confirmed again");
     for _ in 0..2 {
@@ -510,13 +439,13 @@ async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on() {
 
 #[tokio::test]
 async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
-    let broker = Broker::start().await;
-    let bench = Bench::on(&broker.url());
+    let broker = own_broker().await;
+    let bench = Bench::on(broker.url());
     let queue = bench.queue_up().await;
     queue.deliver(&handler(), &Message::first(event()).encode()).await.expect("confirmed");
     let mut deliveries = queue.consume(&orders(), 8);
     let taken = next(&mut deliveries).await;
-    assert!(broker.control(&["close_all_connections", "test"]).await);
+    broker.rabbitmqctl(&["close_all_connections", "test"]).await.expect("closed");
     becomes(queue.health(), "down", |health| matches!(health, Health::Down(_))).await;
     assert_eq!(taken.ticket.ack().await, Err(SettleError::ChannelGone));
     let again = next(&mut deliveries).await;
@@ -524,7 +453,7 @@ async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
     is_up(queue.health()).await;
 
     // A queue that disappears under its consumer comes back.
-    let (_connection, channel) = admin(&broker.url()).await;
+    let (_connection, channel) = admin(broker.url()).await;
     again.ticket.ack().await.expect("acknowledged");
     let name = bench.name("handler.orders");
     channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
@@ -540,14 +469,14 @@ async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
 // are what ends the alarm.
 #[tokio::test]
 async fn a_blocked_broker_takes_no_publishes_but_acknowledgements() {
-    let broker = Broker::start().await;
-    let bench = Bench::on(&broker.url());
+    let broker = own_broker().await;
+    let bench = Bench::on(broker.url());
     let (publisher, queue) = (bench.publisher_up().await, bench.queue_up().await);
     publisher.publish(&event()).await.expect("confirmed");
     let mut deliveries = queue.consume(&orders(), 8);
     let taken = next(&mut deliveries).await;
 
-    assert!(broker.control(&["set_disk_free_limit", "999000000000000"]).await);
+    broker.raise_disk_alarm().await.expect("raised");
     // RabbitMQ blocks a connection when it next publishes.
     let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
     assert!(!matches!(outcome, Ok(Ok(()))), "{outcome:?}");
@@ -558,7 +487,7 @@ async fn a_blocked_broker_takes_no_publishes_but_acknowledgements() {
     assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     taken.ticket.ack().await.expect("acknowledged in spite of the alarm");
 
-    assert!(broker.control(&["set_disk_free_limit", "1000000"]).await);
+    broker.clear_disk_alarm().await.expect("cleared");
     is_up(publisher.health()).await;
     let last = event();
     publisher.publish(&last).await.expect("confirmed again");
@@ -574,14 +503,14 @@ async fn a_blocked_broker_takes_no_publishes_but_acknowledgements() {
 // A paused broker: nothing is closed, nothing answers.
 #[tokio::test]
 async fn a_silent_broker_is_noticed_by_its_missing_heartbeats() {
-    let broker = Broker::start().await;
+    let broker = own_broker().await;
     let bench = Bench::on(&format!("{}?heartbeat=2", broker.url()));
     let publisher = bench.publisher_up().await;
-    broker.signal("-STOP");
+    broker.pause().await.expect("frozen");
     let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
     assert!(outcome.is_err(), "no answer can come: {outcome:?}");
     becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
-    broker.signal("-CONT");
+    broker.resume().await.expect("resumed");
     is_up(publisher.health()).await;
     publisher.publish(&event()).await.expect("confirmed again");
     drop(publisher);
@@ -590,9 +519,9 @@ async fn a_silent_broker_is_noticed_by_its_missing_heartbeats() {
 
 #[tokio::test]
 async fn a_message_too_large_for_the_broker_ends_the_channel_once() {
-    let broker = Broker::start().await;
-    let bench = Bench::on(&broker.url());
-    assert!(broker.control(&["eval", "application:set_env(rabbit, max_message_size, 1000000)."]).await);
+    let broker = own_broker().await;
+    let bench = Bench::on(broker.url());
+    broker.limit_messages(1_000_000).await.expect("set");
     let publisher = bench.publisher_up().await;
     publisher.publish(&event_with("order.paid", &vec![b'x'; 900_000])).await.expect("confirmed");
     let large = event_with("order.paid", &vec![b'x'; 1_100_000]);
@@ -663,64 +592,18 @@ async fn a_lease_runs_out_and_a_release_ends_only_its_own() {
     finish(tasks).await;
 }
 
-/// A Redis of one test's own.
-struct RedisServer {
-    folder: tempfile::TempDir,
-    port: u16,
-    child: Option<std::process::Child>,
-}
-
-impl RedisServer {
-    fn start() -> Self {
-        let mut server = Self { folder: tempfile::tempdir().expect("a folder"), port: free_port(), child: None };
-        server.launch();
-        server
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn launch(&mut self) {
-        let child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--save", "", "--appendonly", "no", "--dir"])
-            .arg(self.folder.path())
-            .stdout(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("install redis-server"));
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().expect("it runs").id();
-        drop(Command::new("kill").arg(signal).arg(pid.to_string()).status());
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.kill());
-            drop(child.wait());
-        }
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[tokio::test]
 async fn claims_fail_within_their_time_while_redis_is_down_and_recover() {
-    let mut server = RedisServer::start();
+    let server = Redis::own().await.expect("a Redis to break");
     let tasks = Tasks::new();
-    let claims = claims_at(&server.url(), &tasks);
+    let claims = claims_at(server.url(), &tasks);
     is_up(claims.health()).await;
     let body = BodyHash::of(b"a");
     let claim = async || claims.claim(&event().key, ClaimToken::generate(), &body, LEASE).await;
     assert_eq!(claim().await.expect("an answer"), Decision::Fresh);
 
     // Silent: nothing is closed, nothing answers.
-    server.signal("-STOP");
+    server.pause().await.expect("frozen");
     for _ in 0..5 {
         let started = Instant::now();
         assert!(claim().await.is_err());
@@ -730,17 +613,17 @@ async fn claims_fail_within_their_time_while_redis_is_down_and_recover() {
     assert!(matches!(claim().await, Err(ClaimsError::Resting)));
     assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
     becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
-    server.signal("-CONT");
+    server.resume().await.expect("resumed");
     is_up(claims.health()).await;
     eventually("an answer", async || claim().await.ok()).await;
 
     // Gone: the connection is refused.
-    server.kill();
+    server.kill().await.expect("killed");
     becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
     let started = Instant::now();
     assert!(matches!(claim().await, Err(ClaimsError::Resting)));
     assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
-    server.launch();
+    server.start().await.expect("started");
     is_up(claims.health()).await;
     assert_eq!(eventually("an answer", async || claim().await.ok()).await, Decision::Fresh);
     finish(tasks).await;

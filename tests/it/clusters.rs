@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::sender::{self, client, send};
 use tidegate_tests::servers::cluster::{PostgresPair, RabbitMqCluster, RedisCluster};
@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\n";
-/// From a fault until an event is accepted and applied again: some seconds for an election, on a machine of any speed.
-const RECOVERY_MAX: Duration = Duration::from_secs(20);
+/// From a fault until an event is accepted and applied again: some seconds for an election, and what is promised.
+const RECOVERY_MAX: Duration = Duration::from_secs(10);
 /// From the loss of a master until its keys are claimed again. Nothing waits for it: events are accepted unclaimed.
 const CLAIMS_MAX: Duration = Duration::from_secs(30);
 const SENDERS: usize = 4;
@@ -65,15 +65,18 @@ async fn until_accepted(url: &str, id: &str) -> Result<()> {
 
 /// Sends one event of its own, and takes the time since `began` until that was accepted and applied.
 async fn recovery(stack: &Stack, what: &str, began: Instant) -> Result<()> {
-    if let Err(error) = until_accepted(&stack.url("stripe"), what).await {
-        anyhow::bail!("{error:#}; the ingest's log: {}", stack.ingests[0].log_text());
-    }
+    until_accepted(&stack.url("stripe"), what).await.with_context(|| logs(stack))?;
+    let accepted = began.elapsed();
     let sql = format!("SELECT COUNT(*) FROM payments WHERE payment_id = 'pi_{what}'");
-    stack.until_number(&sql, 1, SOON).await?;
-    let took = began.elapsed();
-    println!("after {what}: {:.1} s", took.as_secs_f64());
-    ensure!(took < RECOVERY_MAX, "after {what} it took {took:?}");
+    stack.until_number(&sql, 1, SOON).await.with_context(|| logs(stack))?;
+    let applied = began.elapsed();
+    println!("after {what}: accepted {:.1} s, applied {:.1} s", accepted.as_secs_f64(), applied.as_secs_f64());
+    ensure!(applied < RECOVERY_MAX, "after {what} it took {applied:?}\n{}", logs(stack));
     Ok(())
+}
+
+fn logs(stack: &Stack) -> String {
+    format!("the ingest's log:\n{}\nthe worker's log:\n{}", stack.ingests[0].log_text(), stack.workers[0].log_text())
 }
 
 /// Every accepted event was applied once.
@@ -86,7 +89,6 @@ async fn applied_once(stack: &Stack, accepted: i64) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "in one run of four RabbitMQ 3.10 does not come back by itself; docs/reliability.md says more"]
 async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
     let cluster = RabbitMqCluster::start().await?;
     let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
@@ -109,8 +111,7 @@ async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
 
     let leader = cluster.leader_of(&queue, (leader + 1) % 3).await?;
     cluster.nodes[leader].until_it_can_be_spared().await?;
-    let began = Instant::now();
-    cluster.isolate(leader).await?;
+    let began = cluster.isolate(leader).await?;
     recovery(&stack, "the-leader-cut-off", began).await?;
     eventually("the minority takes no clients", SOON, || async {
         match TcpStream::connect(cluster.nodes[leader].addr()).await {

@@ -284,11 +284,8 @@ async fn an_ingest_that_starts_without_the_broker_takes_events_and_drains_the_ol
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_the_broker_refuses_for_good_waits_behind_the_others_and_is_shown() -> Result<()> {
     let mut world = World::start("", PAYMENTS).await?;
-    let limit = async |bytes: &str| {
-        let set = format!("application:set_env(rabbit, max_message_size, {bytes}).");
-        world.servers.rabbitmq.rabbitmqctl(&["eval", &set]).await
-    };
-    limit("100000").await?;
+    let servers = Arc::clone(&world.servers);
+    servers.rabbitmq.limit_messages(100_000).await?;
     // A channel has the limit that was in force when it was opened.
     world.stack.crash_ingest(0).await?;
     world.stack.until_ready().await?;
@@ -309,7 +306,7 @@ async fn an_event_that_the_broker_refuses_for_good_waits_behind_the_others_and_i
     ensure!(row["event_id"] == "evt_large" && row["tries"].as_u64() >= Some(1), "{row}");
     ensure!(row["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{row}");
     ensure!(world.tidegate_spool(&["status"]).await?.contains("1 of them the broker did not take"));
-    limit("100000000").await?;
+    servers.rabbitmq.limit_messages(100_000_000).await?;
     world.stack.crash_ingest(0).await?;
     world.stack.until_ready().await?;
     world.tidegate_spool(&["drain"]).await?;

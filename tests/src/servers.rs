@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use tokio::{
     net::{TcpStream, lookup_host},
     select,
@@ -88,12 +88,11 @@ impl<K: Kind> Server<K> {
     pub async fn own() -> Result<Self> {
         let host = if find::docker_answers().await {
             Host::Container(Box::new(Container::run(K::image(), K::PORT).await?))
-        } else if let Some(program) = K::program() {
-            let process = K::lay_out(program).await.with_context(|| format!("cannot prepare {}", K::NAME))?;
+        } else {
+            let programs = K::programs()?;
+            let process = K::lay_out(programs).await.with_context(|| format!("cannot prepare {}", K::NAME))?;
             process.start()?;
             Host::Process(Box::new(process))
-        } else {
-            bail!(missing::<K>())
         };
         let addr = host.addr()?;
         let server = Self { url: K::url(addr), addr, host, kind: PhantomData };
@@ -207,9 +206,16 @@ impl<K: Kind> Server<K> {
     }
 }
 
-/// Whether [`Server::shared_or_own`] has anything to take.
-pub(crate) async fn is_available<K: Kind>() -> bool {
-    find::variable(K::URL_VARIABLE).is_some() || K::program().is_some() || find::docker_answers().await
+/// Makes sure that [`Server::shared_or_own`] has something to take.
+///
+/// # Errors
+///
+/// There is nothing; the message says what to install.
+pub(crate) async fn ensure_available<K: Kind>() -> Result<()> {
+    match K::programs() {
+        Err(missing) if find::variable(K::URL_VARIABLE).is_none() && !find::docker_answers().await => Err(missing),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Says what to install.

@@ -4,8 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use tidegate_tests::install::ensure_servers;
 
 use crate::{cargo, root, run};
+
+/// Breaks the programs under load, on servers that are found or installed for it.
+pub(crate) fn chaos(arguments: &[String]) -> Result<()> {
+    let only_tells = ["--list", "--help", "-h"].iter().any(|flag| arguments.iter().any(|argument| argument == flag));
+    if !only_tells {
+        tokio::runtime::Runtime::new()?.block_on(ensure_servers())?;
+    }
+    run_released("tidegate-chaos", arguments)
+}
 
 /// Builds everything as it is released, and runs one of the programs that break it.
 pub(crate) fn run_released(program: &str, arguments: &[String]) -> Result<()> {

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Test { filter } => test::test(&filter),
         Task::Lint => lint::lint(),
-        Task::Chaos { arguments } => chaos::run_released("tidegate-chaos", &arguments),
+        Task::Chaos { arguments } => chaos::chaos(&arguments),
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Cost { update } => cost::cost(update),
         Task::PowerCut { arguments } => chaos::run_released("tidegate-power-cut", &arguments),

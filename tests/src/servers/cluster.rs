@@ -2,26 +2,28 @@
 //!
 //! Always the programs of this machine, on its own addresses: what is cut is the nodes' way to each other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use rustix::process::Signal;
 use tokio_postgres::NoTls;
 
-use super::folder::Folder;
 use super::host::Host;
 use super::kind::Kind;
 use super::port::Ports;
 use super::postgres::{PostgresKind, lay_out_standby};
 use super::process::{Process, clean_command, output_of};
-use super::rabbitmq::{COOKIE, RabbitMqKind, lay_out_node};
+use super::rabbitmq::{COOKIE, Release, lay_out_node};
 use super::redis::{RedisKind, lay_out_cluster_node};
-use super::{Postgres, RabbitMq, Redis, Server, find, missing};
+use super::{Postgres, RabbitMq, Redis, Server, find};
 use crate::eventually::eventually;
 
 /// How long nodes may take to agree, on a busy machine.
 const AGREE: Duration = Duration::from_secs(60);
+
+/// Why Docker or a URL does not help where a program is missing.
+const OF_PROGRAMS: &str = "a cluster is made of this machine's programs";
 
 async fn start<K: Kind>(process: Process) -> Result<Server<K>> {
     process.start()?;
@@ -48,17 +50,16 @@ impl RabbitMqCluster {
     /// # Errors
     /// If one does not start or join.
     pub async fn start() -> Result<Self> {
-        let program = RabbitMqKind::program().with_context(missing::<RabbitMqKind>)?;
-        let epmd = find::program("epmd", &[]).context("RabbitMQ is here, but not Erlang's epmd: install Erlang")?;
-        let (folder, ports) = (Folder::create("epmd", "")?, Ports::reserve()?);
-        let mut command = clean_command(&epmd, &folder);
+        let release = Release::for_clusters().context(OF_PROGRAMS)?;
+        let (folder, ports) = (release.create_folder("epmd")?, Ports::reserve()?);
+        let mut command = clean_command(&release.name_server()?, &folder);
         let name_port = ports.main();
         command.args(["-address", "127.0.0.1", "-port", &name_port.to_string()]);
         let name_server = Process::try_new(command, folder, ports, Signal::TERM)?;
         name_server.start()?;
         let (mut names, mut starting) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            let (name, process) = lay_out_node(&program, name_port)?;
+            let (name, process) = lay_out_node(&release, name_port)?;
             names.push(name);
             starting.push(start(process));
         }
@@ -92,16 +93,19 @@ impl RabbitMqCluster {
         .await
     }
 
-    /// Takes a node's way to the others; clients reach it as before.
+    /// Takes a node's way to the others, and says when; clients reach it as before.
     ///
     /// # Errors
     /// If the node does not answer.
-    pub async fn isolate(&self, node: usize) -> Result<()> {
+    pub async fn isolate(&self, node: usize) -> Result<Instant> {
         let cut: String = self
             .others(node)
             .map(|other| format!("erlang:set_cookie('{other}', cut_off), erlang:disconnect_node('{other}'), "))
             .collect();
-        self.nodes[node].rabbitmqctl(&["eval", &format!("{cut} ok.")]).await.map(drop)
+        // By the node's clock, which is ours: the tool takes seconds to start on a busy machine, and one to end.
+        let cut_at = self.nodes[node].rabbitmqctl(&["eval", &format!("{cut} os:system_time(millisecond).")]).await?;
+        let cut_at = UNIX_EPOCH + Duration::from_millis(cut_at.trim().parse()?);
+        Ok(Instant::now() - cut_at.elapsed()?)
     }
 
     /// Gives it back.
@@ -151,7 +155,7 @@ impl RedisCluster {
     /// # Errors
     /// If one does not start or join.
     pub async fn start() -> Result<Self> {
-        let program = RedisKind::program().with_context(missing::<RedisKind>)?;
+        let program = RedisKind::programs().context(OF_PROGRAMS)?;
         let client = find::program("redis-cli", &[]).context("redis-cli is missing: install redis-tools")?;
         let mut starting = Vec::new();
         for _ in 0..6 {
@@ -198,7 +202,7 @@ impl PostgresPair {
     /// # Errors
     /// If one does not start, or the standby does not follow.
     pub async fn start() -> Result<Self> {
-        let program = PostgresKind::program().with_context(missing::<PostgresKind>)?;
+        let program = PostgresKind::programs().context(OF_PROGRAMS)?;
         let primary: Postgres = start(PostgresKind::lay_out(program.clone()).await?).await?;
         let standby: Postgres = start(lay_out_standby(&program, primary.addr()).await?).await?;
         let pair = Self { primary, standby };

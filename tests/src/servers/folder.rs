@@ -4,11 +4,15 @@
 //! `setsid` and the death of their parent. A process group or a parent's id would lose some of them: the backends of
 //! PostgreSQL and the port programs of RabbitMQ leave both.
 //!
+//! Programs of another system live in a folder that they take for `/`, their root; the server's folder is then in there.
+//! From outside their working directories are seen as they are, so that all of this holds for them too.
+//!
 //! It takes Linux's `/proc`. Elsewhere the servers come from Docker or from URLs.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -25,27 +29,58 @@ const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    /// What its programs take for `/`, if it is not the machine's.
+    root: Option<PathBuf>,
     guardian: Guardian,
 }
 
 impl Folder {
     /// Creates the folder; `last_rites` is shell code to run in it once all its processes are dead.
     pub(super) fn create(name: &str, last_rites: &str) -> Result<Self> {
+        Self::create_within(None, name, last_rites)
+    }
+
+    /// Creates the folder for programs that take `root` for `/`.
+    pub(super) fn create_within(root: Option<&Path>, name: &str, last_rites: &str) -> Result<Self> {
         ensure!(cfg!(target_os = "linux"), "{name} as a plain process needs Linux; use Docker or a URL");
+        let root = root.map(fs::canonicalize).transpose()?;
+        let parent = root.as_ref().map_or_else(env::temp_dir, |root| root.join("tmp"));
         let folder = tempfile::Builder::new()
             .prefix(&format!("tidegate-{name}-"))
-            .tempdir()
+            .tempdir_in(parent)
             .with_context(|| format!("cannot create a folder for {name}"))?;
         // As the kernel names it in /proc/<pid>/cwd.
         let path = fs::canonicalize(folder.path())?;
         let guardian = Guardian::of_folder(&path, last_rites)?;
         // From here on the guardian removes it, after those who write to it are gone.
         drop(folder.keep());
-        Ok(Self { path, guardian })
+        Ok(Self { path, root, guardian })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path as the server's programs see it.
+    pub(super) fn path_inside(&self) -> PathBuf {
+        let beneath = self.root.as_ref().and_then(|root| self.path.strip_prefix(root).ok());
+        beneath.map_or_else(|| self.path.clone(), |beneath| Path::new("/").join(beneath))
+    }
+
+    /// A command for a program of the server's, with this folder as its working directory.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = match &self.root {
+            None => Command::new(program),
+            Some(root) => {
+                let mut command = Command::new("unshare");
+                // A view of its own on what is mounted: its /proc is gone with the last process, however that ends.
+                command.arg("--mount-proc").arg("--root").arg(root).arg("--wd").arg(self.path_inside());
+                command.arg("--").arg(program);
+                command
+            }
+        };
+        command.current_dir(&self.path);
+        command
     }
 
     pub(super) fn write(&self, name: &str, content: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What differs between the servers.
 
-use std::{fmt::Debug, net::SocketAddr, path::PathBuf};
+use std::{fmt::Debug, net::SocketAddr};
 
 use anyhow::Result;
 use testcontainers::{ContainerRequest, GenericImage};
@@ -9,6 +9,9 @@ use super::process::Process;
 
 /// A kind of server: how it is found, started and asked whether it is there.
 pub trait Kind: Debug + Send + Sync + 'static {
+    /// What starts it as a process of this machine.
+    type Programs: Send;
+
     /// What people call it.
     const NAME: &'static str;
     /// The variable with the URL of one that runs already.
@@ -24,12 +27,16 @@ pub trait Kind: Debug + Send + Sync + 'static {
     /// Its container.
     fn image() -> ContainerRequest<GenericImage>;
 
-    /// Its program on this machine.
-    fn program() -> Option<PathBuf>;
+    /// Its programs on this machine.
+    ///
+    /// # Errors
+    ///
+    /// They are not here; the message says what to install.
+    fn programs() -> Result<Self::Programs>;
 
     /// Asks it for a sign of life that it only gives once it is ready.
     fn answers(addr: SocketAddr) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Prepares its folder, for it to be started by `program`.
-    fn lay_out(program: PathBuf) -> impl Future<Output = Result<Process>> + Send;
+    /// Prepares its folder, for it to be started by `programs`.
+    fn lay_out(programs: Self::Programs) -> impl Future<Output = Result<Process>> + Send;
 }

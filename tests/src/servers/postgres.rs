@@ -17,6 +17,7 @@ use super::{
     Server, find,
     folder::Folder,
     kind::Kind,
+    missing,
     port::Ports,
     process::{Process, clean_command, output_of},
 };
@@ -42,6 +43,8 @@ const SETTINGS: [&str; 4] = [
 ];
 
 impl Kind for PostgresKind {
+    type Programs = PathBuf;
+
     const NAME: &str = "PostgreSQL";
     const URL_VARIABLE: &str = "TIDEGATE_TEST_POSTGRES_URL";
     const PACKAGES: &[&str] = &["postgresql"];
@@ -58,8 +61,8 @@ impl Kind for PostgresKind {
             .with_cmd(["postgres", "-c", "max_connections=300"])
     }
 
-    fn program() -> Option<PathBuf> {
-        find::program("postgres", &find::postgresql_folders())
+    fn programs() -> Result<PathBuf> {
+        find::program("postgres", &find::postgresql_folders()).with_context(missing::<Self>)
     }
 
     async fn answers(addr: SocketAddr) -> Result<(), String> {

@@ -93,10 +93,11 @@ impl Process {
         self.folder.signal(Signal::CONT)
     }
 
-    /// Runs a tool of the server's, with its environment and in its folder, and returns what it printed.
-    pub(super) async fn run_tool(&self, program: &Path, arguments: &[&str]) -> Result<String> {
-        let mut tool = Command::new(program);
-        tool.args(arguments).env_clear().current_dir(self.folder.path());
+    /// Runs a tool of the server's that is on its `PATH`, with its environment and in its folder, and returns what it
+    /// printed.
+    pub(super) async fn run_tool(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let mut tool = self.folder.command(program.as_ref());
+        tool.args(arguments).env_clear();
         for (name, value) in self.launch().command.get_envs() {
             tool.env(name, value.unwrap_or_default());
         }
@@ -159,8 +160,8 @@ impl Drop for Process {
 /// A command for `program` with a small environment of its own: a `PGHOST` or `RABBITMQ_NODENAME` of the caller's must
 /// not reach a test's server.
 pub(super) fn clean_command(program: &Path, folder: &Folder) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("HOME", folder.path()).env("LANG", "C.UTF-8").current_dir(folder.path());
+    let mut command = folder.command(program);
+    command.env_clear().env("HOME", folder.path_inside()).env("LANG", "C.UTF-8");
     command.env("PATH", find::variable("PATH").unwrap_or_default());
     command
 }

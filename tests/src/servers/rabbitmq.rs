@@ -1,15 +1,18 @@
 //! RabbitMQ for tests: a node of its own with its own name server, no plugin, and the shortest start.
 
+pub(crate) mod release;
+
 use std::{
+    env,
     fs::{self, Permissions},
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rustix::process::Signal;
 use testcontainers::{ContainerRequest, GenericImage};
 use tokio::{
@@ -19,6 +22,7 @@ use tokio::{
 
 use crate::eventually::eventually;
 
+pub use self::release::Release;
 use super::{
     Server, find,
     folder::Folder,
@@ -81,6 +85,18 @@ impl Server<RabbitMqKind> {
         self.rabbitmqctl(&["set_disk_free_limit", USUAL_LIMIT]).await.map(drop)
     }
 
+    /// Sets the size of the largest message that the broker takes, for channels that are opened from now on.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmqctl` fails, or the server is shared.
+    pub async fn limit_messages(&self, bytes: u32) -> Result<()> {
+        // Until 3.13 it is read from the first place, since 4.0 from the second.
+        let places = ["application:set_env(rabbit, max_message_size,", "persistent_term:put(max_message_size,"];
+        let set = places.map(|place| format!("{place} {bytes})")).join(", ");
+        self.rabbitmqctl(&["eval", &format!("{set}.")]).await.map(drop)
+    }
+
     /// Has the broker write down which quorum queues it has, so that a kill right after may find them.
     ///
     /// Older brokers, 3.10 among them, do so only half a second after a queue was declared. If they are killed before, the
@@ -120,15 +136,14 @@ impl Server<RabbitMqKind> {
         match self.host() {
             Host::Given { url_variable } => bail!("{tool} cannot reach the shared server of {url_variable}"),
             Host::Container(container) => container.run_tool(tool, arguments).await,
-            Host::Process(process) => {
-                let server = RabbitMqKind::program().context("RabbitMQ's programs are gone")?;
-                process.run_tool(&server.with_file_name(tool), arguments).await
-            }
+            Host::Process(process) => process.run_tool(tool, arguments).await,
         }
     }
 }
 
 impl Kind for RabbitMqKind {
+    type Programs = Release;
+
     const NAME: &str = "RabbitMQ";
     const URL_VARIABLE: &str = "TIDEGATE_TEST_RABBITMQ_URL";
     const PACKAGES: &[&str] = &["rabbitmq-server"];
@@ -139,12 +154,11 @@ impl Kind for RabbitMqKind {
     }
 
     fn image() -> ContainerRequest<GenericImage> {
-        GenericImage::new("rabbitmq", "4.2").into()
+        GenericImage::new("rabbitmq", &release::chosen_tag().unwrap_or_else(|| "4.2".to_owned())).into()
     }
 
-    /// The packages put a wrapper on `PATH` that insists on the system's own node and user; the real one goes first.
-    fn program() -> Option<PathBuf> {
-        find::program("rabbitmq-server", &["/usr/lib/rabbitmq/bin".into()])
+    fn programs() -> Result<Release> {
+        Release::for_tests()
     }
 
     /// Offers AMQP 0-9-1, which the broker answers with a method frame, `connection.start`.
@@ -161,29 +175,31 @@ impl Kind for RabbitMqKind {
         }
     }
 
-    async fn lay_out(program: PathBuf) -> Result<Process> {
-        let name_server =
-            find::program("epmd", &[]).context("RabbitMQ is here, but not Erlang's epmd: install Erlang")?;
-        let folder = Folder::create("rabbitmq", "")?;
-        let ports = Ports::reserve()?;
+    async fn lay_out(release: Release) -> Result<Process> {
+        let (folder, ports) = (release.create_folder("rabbitmq")?, Ports::reserve()?);
         write_configuration(&folder, &ports, "")?;
-
-        let mut command = clean_command("sh".as_ref(), &folder);
-        command.args(["-c", START, "rabbitmq"]).arg(name_server).arg(processor_for(&ports)).arg(program);
-        set_environment(&mut command, folder.path(), &ports, ports.third());
-        Process::try_new(command, folder, ports, Signal::TERM)
+        let name_port = ports.third();
+        serve(&release, &release.name_server()?, name_port, folder, ports)
     }
 }
 
 /// Prepares a node that will be one of a cluster, with a name server that it shares; and says its name.
-pub(super) fn lay_out_node(program: &Path, name_port: u16) -> Result<(String, Process)> {
-    let folder = Folder::create("rabbitmq", "")?;
-    let ports = Ports::reserve()?;
+pub(super) fn lay_out_node(release: &Release, name_port: u16) -> Result<(String, Process)> {
+    let (folder, ports) = (release.create_folder("rabbitmq")?, Ports::reserve()?);
     write_configuration(&folder, &ports, "cluster_partition_handling = pause_minority\n")?;
+    Ok((node_name(&ports), serve(release, "".as_ref(), name_port, folder, ports)?))
+}
+
+/// The process of a node, and of `name_server` if there is one.
+fn serve(release: &Release, name_server: &Path, name_port: u16, folder: Folder, ports: Ports) -> Result<Process> {
     let mut command = clean_command("sh".as_ref(), &folder);
-    command.args(["-c", START, "rabbitmq", ""]).arg(processor_for(&ports)).arg(program);
-    set_environment(&mut command, folder.path(), &ports, name_port);
-    Ok((node_name(&ports), Process::try_new(command, folder, ports, Signal::TERM)?))
+    command.args(["-c", START, "rabbitmq"]).arg(name_server).arg(processor_for(&ports)).arg(release.server());
+    set_environment(&mut command, &folder.path_inside(), &ports, name_port);
+    // For the tools.
+    let path = find::variable("PATH").unwrap_or_default();
+    let path = env::join_paths([release.programs().to_owned()].into_iter().chain(env::split_paths(&path)))?;
+    command.env("PATH", path);
+    Process::try_new(command, folder, ports, Signal::TERM)
 }
 
 fn node_name(ports: &Ports) -> String {

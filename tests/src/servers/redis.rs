@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 use tokio::{
@@ -17,6 +17,7 @@ use super::{
     Server, find,
     folder::Folder,
     kind::Kind,
+    missing,
     port::Ports,
     process::{Process, clean_command},
 };
@@ -32,6 +33,8 @@ pub enum RedisKind {}
 const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
 impl Kind for RedisKind {
+    type Programs = PathBuf;
+
     const NAME: &str = "Redis";
     const URL_VARIABLE: &str = "TIDEGATE_TEST_REDIS_URL";
     const PACKAGES: &[&str] = &["redis-server"];
@@ -45,8 +48,8 @@ impl Kind for RedisKind {
         GenericImage::new("redis", "7").with_cmd(["redis-server"].into_iter().chain(FORGETFUL))
     }
 
-    fn program() -> Option<PathBuf> {
-        find::program("redis-server", &[])
+    fn programs() -> Result<PathBuf> {
+        find::program("redis-server", &[]).with_context(missing::<Self>)
     }
 
     async fn answers(addr: SocketAddr) -> Result<(), String> {
