@@ -3,7 +3,6 @@
 //! Everything is signed before the clock starts. It speaks HTTP/1.1 over plain sockets, as a client library would cost
 //! more than the server that is measured.
 
-use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -178,10 +177,7 @@ async fn send(plan: &Plan, shared: &Arc<Shared>) -> Result<Sent> {
         std::fs::write(path, lines)?;
     }
     all.latencies.sort_unstable();
-    let at = |share: f64| {
-        let last = all.latencies.len().saturating_sub(1);
-        all.latencies.get((last as f64 * share).round() as usize).copied().unwrap_or(0)
-    };
+    let at = |share: f64| percentile(&all.latencies, share);
     let accepted = all.latencies.len() as u64;
     Ok(Sent { accepted, refused: all.refused, seconds, p50: at(0.5), p99: at(0.99), max: at(1.0) })
 }
@@ -293,10 +289,4 @@ mod tests {
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| percentile(&sorted, share)), [1, 51, 99, 100]);
         assert_eq!(percentile(&[], 0.5), 0);
     }
-}
-
-/// Requests by their numbers, oldest first, for whoever sends them another way.
-#[must_use]
-pub fn bodies(count: usize) -> VecDeque<String> {
-    (0..count).map(body).collect()
 }

@@ -22,7 +22,7 @@ pub async fn embedded(bench: &Bench) -> Result<Vec<Finding>> {
     const NAME: &str = "ingest-embedded";
     let mut site = Site::new(None, Setup::default())?;
     let door = site.start("bench-door").await?;
-    let (mut findings, _) = beside_axum(bench, NAME, &site, &[door.clone()], &[2.2, 0.60]).await?;
+    let (mut findings, _) = beside_axum(bench, NAME, &site, std::slice::from_ref(&door), &[2.2, 0.60]).await?;
     let many = Load::closed(bench.effort, MANY_CONNECTIONS).run(site.door()?, &[door]).await?;
     findings
         .push(Finding::new(NAME, "resident MiB at 1,000 connections", [many.resident[0] as f64 / MIB]).at_most(64.0));
@@ -55,7 +55,7 @@ pub async fn distributed(bench: &Bench) -> Result<Vec<Finding>> {
     let mut shares = Vec::new();
     let mut raws = Vec::new();
     for _ in 0..bench.effort.rounds {
-        let raw = publish(bench, &site, &[broker.clone()]).await?;
+        let raw = publish(bench, &site, std::slice::from_ref(&broker)).await?;
         site.purge().await?;
         let subject = Load::closed(bench.effort, CONNECTIONS).run(site.door()?, &watched).await?;
         site.purge().await?;
