@@ -129,11 +129,10 @@ mod tests {
         assert_eq!(watched.id, std::process::id());
         let before = watched.cpu_seconds().expect("counted");
         let began = std::time::Instant::now();
-        while began.elapsed().as_millis() < 200 {
-            std::hint::black_box(0);
+        let spent = || watched.cpu_seconds().expect("counted") - before;
+        while spent() < 0.05 {
+            assert!(began.elapsed().as_secs() < 60, "{} s are counted", spent());
         }
-        let spent = watched.cpu_seconds().expect("counted") - before;
-        assert!((0.05..2.0).contains(&spent), "{spent}");
         assert!(watched.resident().expect("counted") > 1_000_000);
     }
 }

@@ -22,10 +22,11 @@ fn tests_in(folder: &Path) -> String {
 /// In README, ARCHITECTURE and the pages of docs a test is named as `` `test: name` ``.
 #[test]
 fn every_test_that_a_document_names_exists() {
-    let tests: String =
-        ["tests", "shared", "ingest", "worker", "model", "chaos"].map(|name| tests_in(&root().join(name))).concat();
+    let tests: String = ["tests", "shared", "ingest", "worker", "model", "chaos", "bench", "cost"]
+        .map(|name| tests_in(&root().join(name)))
+        .concat();
     let mut named = 0;
-    for document in ["README.md", "ARCHITECTURE.md", "docs/apis.md", "docs/reliability.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "docs/apis.md", "docs/reliability.md", "docs/performance.md"] {
         let text = std::fs::read_to_string(root().join(document)).expect("a document");
         for rest in text.split("`test: ").skip(1) {
             let name = rest.split('`').next().unwrap_or_default();

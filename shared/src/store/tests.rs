@@ -344,3 +344,26 @@ async fn tables_of_an_older_build_get_what_they_lack_once() {
         assert_eq!(read.await.expect("events"), claims, "each claim is a part of its event now");
     }
 }
+
+#[tokio::test]
+async fn the_log_keeps_its_bound_beside_steady_writes_and_is_gone_after_the_close() {
+    /// The bound at which the writer moves what is left, and what a group adds at most before that.
+    const LOG_BYTES_MAX: u64 = 40 << 20;
+    let (folder, store) = store().await;
+    store.write(|tx| tx.execute_batch("CREATE TABLE large (value BLOB)")).await.expect("a table");
+    let log = folder.path().join("tidegate.db-wal");
+    let value = vec![7_u8; 16 * 1_024];
+    let mut largest = 0;
+    for _ in 0..120 {
+        let writes = (0..48).map(|_| {
+            let value = value.clone();
+            store.write(move |tx| tx.execute("INSERT INTO large VALUES (?1)", [value]))
+        });
+        assert!(join_all(writes).await.iter().all(Result::is_ok));
+        largest = largest.max(std::fs::metadata(&log).expect("a log").len());
+    }
+    assert!((4 << 20..LOG_BYTES_MAX).contains(&largest), "the log took {largest} bytes");
+    drop(store);
+    assert!(!log.exists(), "the last connection moves everything and deletes the log");
+    assert!(std::fs::metadata(folder.path().join(DATABASE)).expect("a database").len() > 90 << 20);
+}

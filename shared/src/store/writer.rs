@@ -143,16 +143,20 @@ enum Next {
 }
 
 /// Writes until every handle of the store is gone and all that they sent is written.
-pub(super) fn write_until_closed(connection: Connection, mut work: mpsc::Receiver<Box<dyn Work>>, health: &HealthCell) {
+pub(super) fn write_until_closed(
+    connection: &Connection,
+    mut work: mpsc::Receiver<Box<dyn Work>>,
+    health: &HealthCell,
+) {
     let mut group = Vec::with_capacity(GROUP_MAX);
     loop {
         match next(&mut work, &mut group, health) {
             Next::Close => break,
-            Next::Probe => show(health, &probe(&connection)),
+            Next::Probe => show(health, &probe(connection)),
             Next::Commit => {
                 metrics::counter!("tidegate_store_writes_total").increment(group.len() as u64);
                 let started = Instant::now();
-                let committed = commit_group(&connection, &mut group);
+                let committed = commit_group(connection, &mut group);
                 metrics::histogram!("tidegate_store_commit_seconds").record(started.elapsed().as_secs_f64());
                 show(health, &committed);
                 let reason = match &committed {
@@ -163,9 +167,6 @@ pub(super) fn write_until_closed(connection: Connection, mut work: mpsc::Receive
                 group.drain(..).for_each(|work| work.answer(reason));
             }
         }
-    }
-    if let Err((_, error)) = connection.close() {
-        tracing::warn!(%error, "the store did not close cleanly; its log is replayed at the next start");
     }
 }
 

@@ -1,0 +1,78 @@
+//! The checkpointer's thread: moves what the log holds into the database, beside the writer.
+//!
+//! Left to the commit that fills the log, a checkpoint of some megabytes keeps everybody waiting who comes after it. So it
+//! is begun early, by another thread, and the writer only moves what came meanwhile: the log begins anew when nothing is
+//! left in it, which beside a busy writer no other thread can bring about.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+/// Pages in the log from which on the checkpointer moves them: 4 MiB.
+const BEGIN: i32 = 1_024;
+/// Pages in the log at which the writer moves the rest: 32 MiB.
+const END: i32 = 8_192;
+
+/// The thread, for the writer to end.
+#[derive(Debug)]
+pub(super) struct Checkpointer(JoinHandle<()>);
+
+impl Checkpointer {
+    /// Starts it for the database at `path`, whose only writer is `writer`.
+    ///
+    /// # Errors
+    /// If it cannot open the database, or the system gives no thread.
+    pub(super) fn start(path: &Path, writer: &mut Connection, name: &str) -> rusqlite::Result<Self> {
+        let connection = Connection::open(path)?;
+        super::make_durable(&connection)?;
+        // One that is asked for already will move what came since.
+        let (ask, asked) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("{name}-checkpoint"))
+            .spawn(move || move_until_closed(connection, &asked))
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        watch(writer, ask)?;
+        Ok(Self(thread))
+    }
+
+    /// Ends it, so that the writer's connection is the last one and leaves no log behind.
+    pub(super) fn end(self, writer: &mut Connection) {
+        let forgotten = writer.wal_hook(None::<fn(&mut rusqlite::hooks::Wal, i32) -> rusqlite::Result<()>>);
+        if forgotten.is_err() || self.0.join().is_err() {
+            tracing::error!("the store's checkpointer did not end");
+        }
+    }
+}
+
+fn watch(writer: &mut Connection, ask: SyncSender<()>) -> rusqlite::Result<()> {
+    writer.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages: i32| {
+        if pages >= END {
+            // What it cannot move now, for a reader or the disk, it moves after the next commit.
+            if let Err(error) = log.checkpoint() {
+                tracing::debug!(%error, "the log stays as it is for now");
+            }
+        } else if pages >= BEGIN {
+            match ask.try_send(()) {
+                // Full: it is asked for already.
+                Ok(()) | Err(TrySendError::Full(())) => {}
+                Err(TrySendError::Disconnected(())) => tracing::error!("the store's checkpointer is gone"),
+            }
+        }
+        Ok(())
+    }))
+}
+
+fn move_until_closed(connection: Connection, asked: &Receiver<()>) {
+    while asked.recv().is_ok() {
+        // PASSIVE: it waits for nobody, and nobody for it.
+        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::debug!(%error, "the log stays as it is for now");
+        }
+    }
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "the store's checkpointer did not close cleanly");
+    }
+}
