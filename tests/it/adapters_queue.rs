@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
-use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicGetOptions, BasicRejectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
 use tidegate_shared::claims::redis::{RedisClaims, RedisSettings};
 use tidegate_shared::claims::{ClaimToken, ClaimsError, Decision};
@@ -272,8 +274,9 @@ async fn cancel_gives_back_what_was_not_handed_out_and_keeps_what_was() {
     bench.finish().await;
 }
 
-// A message that kills its worker again and again: given back up to the limit. It was retried before, so that its
-// first death is the rung's; the handler must be named all the same.
+// A message that fails its worker again and again, up to the limit. It was retried before, so that its first death is
+// the rung's; the handler must be named all the same. Method: rejections of the test's own, since RabbitMQ 4.3 counts
+// nothing else that is not a crash.
 #[tokio::test]
 async fn the_delivery_limit_leads_to_dead_with_the_handlers_name() {
     let bench = Bench::shared().await;
@@ -284,19 +287,16 @@ async fn the_delivery_limit_leads_to_dead_with_the_handlers_name() {
     let delivery = next(&mut deliveries).await;
     let message = Message::decode(&delivery.message).expect("it decodes");
     delivery.ticket.retry(Duration::from_secs(1), &message).await.expect("durable");
+    deliveries.cancel().await;
 
-    let mut dead = queue.consume(&Stream::Dead, 1);
-    let mut deaths = 0;
-    let last = loop {
-        tokio::select! {
-            delivery = next(&mut deliveries) => {
-                delivery.ticket.give_back().await.expect("given back");
-                deaths += 1;
-            }
-            delivery = next(&mut dead) => break delivery,
-        }
-    };
-    assert_eq!(deaths, DELIVERY_LIMIT + 1);
+    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let name = bench.name("handler.orders");
+    for _ in 0..=DELIVERY_LIMIT {
+        let get = || channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: false });
+        let got = eventually("it comes again", async || get().await.expect("an answer")).await;
+        got.acker.reject(BasicRejectOptions { requeue: true }).await.expect("rejected");
+    }
+    let last = next(&mut queue.consume(&Stream::Dead, 1)).await;
     assert_eq!(last.given_up_by, Some(handler()));
     assert_eq!(last.message.message_id, sent.key.to_string());
     last.ticket.ack().await.expect("acknowledged");
