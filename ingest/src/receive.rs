@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::request;
+use http::{HeaderMap, Method, Uri, header};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use tidegate_shared::config::{Config, OnUnavailable, SourceConfig};
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::Parts;
 use crate::claim::{Claim, ClaimError};
+use crate::keys::{KeyError, Keys};
 use crate::publish::{Accepted, Publish, PublishFailure};
 use crate::verify::VerifiedEvent;
 
@@ -33,6 +35,7 @@ pub struct Door {
     pub(crate) tasks: Tasks,
     /// An operator wants the spool to be drained without waiting.
     pub(crate) drain_now: Notify,
+    keys: Keys,
     in_flight: Arc<Semaphore>,
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct DoorLimits {
 #[derive(Debug)]
 pub struct RawRequest {
     pub(crate) source: Arc<SourceConfig>,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) request_id: RequestId,
@@ -90,6 +95,9 @@ pub enum IngestError {
     /// Too many bytes of other requests are held already.
     #[error("too many bytes are in flight")]
     Overloaded,
+    /// The key that it is to be verified with is not at hand.
+    #[error("the request cannot be verified now")]
+    NoKey(#[source] KeyError),
     /// It does not verify.
     #[error("the request does not verify")]
     Unverified(#[source] VerifyError),
@@ -131,6 +139,7 @@ impl Door {
             },
             tasks,
             drain_now: Notify::new(),
+            keys: Keys::new(),
             in_flight: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
@@ -153,7 +162,7 @@ impl Door {
     pub async fn read<B>(
         &self,
         source: Arc<SourceConfig>,
-        headers: HeaderMap,
+        head: request::Parts,
         body: B,
         request_id: RequestId,
     ) -> Result<RawRequest, IngestError>
@@ -162,13 +171,14 @@ impl Door {
         B::Error: Into<BodyError>,
     {
         // Verified are the bytes on the wire; a compressed body would verify as such and surprise every handler.
+        let request::Parts { method, uri, headers, .. } = head;
         if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
             return Err(IngestError::UnsupportedEncoding);
         }
         let within = self.limits.body_timeout;
         let read = tokio::time::timeout(within, self.read_body(&headers, body));
         let body = read.await.map_err(|_| IngestError::BodyTimeout { within })??;
-        Ok(RawRequest { source, headers, body, request_id, received_at: Timestamp::now() })
+        Ok(RawRequest { source, method, uri, headers, body, request_id, received_at: Timestamp::now() })
     }
 
     async fn read_body<B>(&self, headers: &HeaderMap, mut body: B) -> Result<Bytes, IngestError>
@@ -222,7 +232,13 @@ impl Door {
     /// # Cancel safety
     /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
     pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Accepted, IngestError> {
-        let verified = request.verify()?;
+        let key = match request.needs()? {
+            Some(location) => {
+                Some(self.keys.get(location, &request.source.verifier).await.map_err(IngestError::NoKey)?)
+            }
+            None => None,
+        };
+        let verified = request.verify(key.as_ref())?;
         let door = Arc::clone(self);
         let admitted = self.tasks.spawn_job(async move { door.admit(verified).await });
         admitted.await.unwrap_or(Err(IngestError::Abandoned))

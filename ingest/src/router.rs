@@ -65,7 +65,7 @@ async fn receive(
     if head.method != Method::POST {
         return Err((label, IngestError::MethodNotAllowed));
     }
-    let received = async { door.receive(door.read(source, head.headers, body, request_id).await?).await };
+    let received = async { door.receive(door.read(source, head, body, request_id).await?).await };
     match received.await {
         Ok(accepted) => Ok((label, accepted)),
         Err(error) => Err((label, error)),

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, header};
 use tidegate_shared::config::SourceConfig;
 use tidegate_shared::event::{BodyHash, Event, EventKey};
-use tidegate_shared::signature::VerifyError;
+use tidegate_shared::signature::{FetchedKey, KeyLocation, Received, VerifyError};
 use tidegate_shared::wire::is_kept_header;
 
 use crate::receive::{IngestError, RawRequest};
@@ -18,15 +19,30 @@ pub struct VerifiedEvent {
 }
 
 impl RawRequest {
-    /// Verifies the exact bytes that were received. Nothing was parsed, claimed or stored before.
+    /// The key that it is to be verified with, where its provider keeps it.
+    ///
+    /// # Errors
+    /// [`IngestError::Unverified`] if it can be seen already that it does not verify.
+    pub fn needs(&self) -> Result<Option<KeyLocation>, IngestError> {
+        let needed = self.source.verifier.needs(&self.received());
+        needed.map_err(|error| {
+            self.count(outcome(&error));
+            IngestError::Unverified(error)
+        })
+    }
+
+    /// Verifies the exact bytes that were received, with the key that it [needs](Self::needs). Nothing was claimed or
+    /// stored before.
     ///
     /// # Errors
     /// [`IngestError::Unverified`] with the first rule that the request breaks.
-    pub fn verify(self) -> Result<VerifiedEvent, IngestError> {
-        let verified = self.source.verifier.verify(&self.headers, &self.body, self.received_at);
-        let outcome = verified.as_ref().map_or_else(outcome, |_| "verified");
-        metrics::counter!("tidegate_verify_total", "source" => self.source.name.to_string(), "outcome" => outcome)
-            .increment(1);
+    pub fn verify(self, key: Option<&FetchedKey>) -> Result<VerifiedEvent, IngestError> {
+        let verifier = &self.source.verifier;
+        let verified = match key {
+            Some(key) => verifier.verify_with(&self.received(), self.received_at, key),
+            None => verifier.verify(&self.received(), self.received_at),
+        };
+        self.count(verified.as_ref().map_or_else(outcome, |_| "verified"));
         let identity = verified.map_err(IngestError::Unverified)?;
         let traceparent = traceparent(&self.headers);
         let content_type =
@@ -48,6 +64,16 @@ impl RawRequest {
             body: self.body,
         };
         Ok(VerifiedEvent { event, source: self.source })
+    }
+
+    fn received(&self) -> Received<'_> {
+        let target = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        Received { method: &self.method, target, headers: &self.headers, body: &self.body }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        metrics::counter!("tidegate_verify_total", "source" => self.source.name.to_string(), "outcome" => outcome)
+            .increment(1);
     }
 }
 
