@@ -4,22 +4,29 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use tidegate_shared::provider::{Preset, presets};
+use tidegate_shared::signature::Location;
 
 use crate::out::say;
+
 pub(crate) fn providers(as_json: bool) -> ExitCode {
     if as_json {
-        presets().iter().for_each(|preset| say!("{}", object(preset)));
+        presets().for_each(|preset| say!("{}", object(preset)));
         return ExitCode::SUCCESS;
     }
     for preset in presets() {
+        let scheme = preset.scheme();
         say!("{} ({})", preset.name, preset.title);
         for (what, text) in [
-            ("signs", preset.signs),
-            ("event id", preset.id),
-            ("event type", preset.event_type),
+            ("signs", &*scheme.proof_in_words()),
+            ("event id", &scheme.id_in_words()),
+            ("event type", &scheme.event_type_in_words()),
             ("proven by", preset.proven),
             ("source", preset.source),
-        ] {
+            ("note", preset.note),
+        ]
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        {
             say!("  {what:<11} {text}");
         }
         say!();
@@ -29,19 +36,24 @@ pub(crate) fn providers(as_json: bool) -> ExitCode {
 }
 
 fn object(preset: &Preset) -> serde_json::Value {
-    let scheme = (preset.scheme)();
+    let scheme = preset.scheme();
     json!({
         "name": preset.name,
         "title": preset.title,
-        "signs": preset.signs,
+        "kind": scheme.kind.to_string(),
+        "signs": scheme.proof_in_words(),
+        "signed": scheme.template.to_string(),
         "hash": scheme.hash.to_string(),
         "encoding": scheme.encoding.to_string(),
-        "signature_headers": scheme.signature_headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "tolerance_seconds": scheme.timestamp.map(|rule| rule.tolerance.as_secs()),
-        "id": preset.id,
-        "event_type": preset.event_type,
+        "signature_at": scheme.signature.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "signature_headers": scheme.signature.iter().filter_map(Location::header).map(ToString::to_string).collect::<Vec<_>>(),
+        "signs_body": scheme.template.covers_body(),
+        "tolerance_seconds": scheme.timestamp.as_ref().map(|rule| rule.tolerance.as_secs()),
+        "id": scheme.id_in_words(),
+        "event_type": scheme.event_type_in_words(),
         "handshake": preset.handshake.as_str(),
         "source": preset.source,
         "proven": preset.proven,
+        "note": preset.note,
     })
 }

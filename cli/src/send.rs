@@ -13,13 +13,15 @@ use tidegate_shared::config::{self, Config, DEVELOPMENT_SECRET};
 use tidegate_shared::event::SourceName;
 use tidegate_shared::process;
 use tidegate_shared::provider::preset;
-use tidegate_shared::signature::{Location, Scheme, Secret, ToSign};
-use url::Url;
+use tidegate_shared::signature::{Composed, Location, Piece, PublicUrl, Scheme, Secret, ToSign};
+use url::{Position, Url};
 
 use crate::out::say;
 use crate::sample;
 
-/// How old a request is that is sent with `--stale`: older than any provider's tolerance.
+/// The type of a body that is a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+/// How much older than its provider's tolerance a request is that is sent with `--stale`.
 const STALE: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Args)]
@@ -109,7 +111,8 @@ impl Arguments {
             return Err(anyhow::anyhow!("no provider is called {name}; name the configuration with --config").into());
         };
         let secret = Secret::new(self.secret.clone().unwrap_or_else(|| DEVELOPMENT_SECRET.to_owned()));
-        Ok(Target { url, provider: preset.name.to_owned(), scheme: (preset.scheme)(), secret })
+        let scheme = Scheme { url: PublicUrl::base(&url.join("/")?), ..preset.scheme() };
+        Ok(Target { url, provider: preset.name.to_owned(), scheme, secret })
     }
 
     /// A URL without a path gets the source's.
@@ -178,27 +181,38 @@ impl Target {
             body = with_field(&body, &self.scheme.event_type, event_type)?;
         }
         let event_type = arguments.header_type(&self.provider);
-        let timestamp = if arguments.stale { Timestamp::now() - STALE } else { Timestamp::now() };
-        let message = ToSign { body: &body, id: Some(id), event_type: event_type.as_deref(), timestamp };
-        let mut headers = self.scheme.sign(&self.secret, &message)?;
-        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        let tolerance = self.scheme.timestamp.as_ref().map_or(Duration::ZERO, |rule| rule.tolerance);
+        let timestamp = if arguments.stale { Timestamp::now() - (tolerance + STALE) } else { Timestamp::now() };
+        let target = &self.url[Position::BeforePath..Position::AfterQuery];
+        let message = ToSign { body: &body, target, id: Some(id), event_type: event_type.as_deref(), timestamp };
+        let signed = self.scheme.sign(&self.secret, &message)?;
+        let url = self.url.join(&signed.target)?;
+        let (mut headers, mut body) = (signed.headers, signed.body.into_owned());
+        let content_type = if is_form(&self.scheme) { FORM } else { "application/json" };
+        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
         if arguments.tamper {
             body.push(b' ');
         }
-        Ok(Request { url: self.url.clone(), headers, body })
+        Ok(Request { url, headers, body })
     }
 }
 
-fn has_header(locations: &[Location]) -> bool {
-    matches!(locations.first(), Some(Location::Header(_)))
+fn has_header(names: &[Composed]) -> bool {
+    names.first().and_then(Composed::single).is_some_and(|location| location.header().is_some())
+}
+
+fn is_form(scheme: &Scheme) -> bool {
+    scheme
+        .signature
+        .iter()
+        .chain(scheme.id.iter().flat_map(Composed::parts))
+        .any(|place| matches!(place, Location::Form(_)))
+        || scheme.template.has(&Piece::FormSorted)
 }
 
 /// Writes a top-level field of a JSON body, leaving every other byte as it is.
-fn with_field(body: &[u8], locations: &[Location], value: &str) -> anyhow::Result<Vec<u8>> {
-    let pointer = locations.iter().find_map(|location| match location {
-        Location::Json(pointer) => Some(pointer.to_string()),
-        Location::Header(_) | Location::BodySha256 => None,
-    });
+fn with_field(body: &[u8], names: &[Composed], value: &str) -> anyhow::Result<Vec<u8>> {
+    let pointer = names.iter().flat_map(Composed::parts).find_map(|part| part.pointer().map(ToString::to_string));
     let Some(pointer) = pointer else { return Ok(body.to_vec()) };
     let text = std::str::from_utf8(body).context("the body is not text")?;
     let parsed: Value = serde_json::from_str(text).context("the body is not JSON, so it has no place for an id")?;

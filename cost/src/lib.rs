@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use tidegate_shared::claims::{ClaimToken, Marker, decide};
 use tidegate_shared::event::{BodyHash, Event, EventId, EventKey, EventType, RequestId, SourceName};
-use tidegate_shared::provider::presets;
-use tidegate_shared::signature::{Secret, ToSign, Verifier};
+use tidegate_shared::provider::{Preset, presets};
+use tidegate_shared::signature::{Received, Secret, Signed, ToSign, Verifier};
 use tidegate_shared::wire::{Message, Progress, encode, first_header_block};
 
 /// The body of every event that is measured: 1 KiB of JSON.
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Subject {
 /// If a preset does not take what it has signed itself.
 #[must_use]
 pub fn subjects() -> Vec<Subject> {
-    let mut subjects: Vec<Subject> = presets().iter().filter_map(|preset| verify(preset.name)).collect();
+    let mut subjects: Vec<Subject> = presets().filter_map(verify).collect();
     let event = event();
     let (first, block) = (event.clone(), event.clone());
     let wire = encode(&event, &Progress::default());
@@ -57,15 +57,17 @@ fn subject(name: &str, run: impl FnMut() + 'static) -> Subject {
 }
 
 /// A request as the provider would sign it, verified: signature, age, id and type. `None` if the preset cannot sign.
-fn verify(provider: &str) -> Option<Subject> {
-    let scheme = (tidegate_shared::provider::preset(provider)?.scheme)();
+fn verify(preset: &Preset) -> Option<Subject> {
+    let scheme = preset.scheme();
     let (secret, body, now) = (Secret::new(SECRET.to_owned()), body(), Timestamp::now());
-    let message = ToSign { body: &body, id: Some("evt_1"), event_type: Some("order.paid"), timestamp: now };
-    let headers = scheme.sign(&secret, &message).ok()?;
+    let message =
+        ToSign { body: &body, target: "/", id: Some("evt_1"), event_type: Some("order.paid"), timestamp: now };
+    let Signed { headers, body, .. } = scheme.sign(&secret, &message).ok()?;
+    let body = body.into_owned();
     let verifier = Verifier::try_new(scheme, &[secret]).ok()?;
-    verifier.verify(&headers, &body, now).expect("it takes what it has signed");
-    Some(subject(&format!("verify/{provider}"), move || {
-        drop(black_box(verifier.verify(black_box(&headers), black_box(&body), now)));
+    verifier.verify(&Received::post(&headers, &body), now).expect("it takes what it has signed");
+    Some(subject(&format!("verify/{}", preset.name), move || {
+        drop(black_box(verifier.verify(black_box(&Received::post(&headers, &body)), now)));
     }))
 }
 

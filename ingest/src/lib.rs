@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 pub mod admin;
 pub mod claim;
 mod drain;
+pub mod keys;
 pub mod publish;
 pub mod readiness;
 pub mod receive;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::request;
+use http::{HeaderMap, Method, Uri, header};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use metrics::Histogram;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::Parts;
 use crate::claim::{Claim, ClaimError};
+use crate::keys::{KeyError, Keys};
 use crate::publish::{Accepted, Publish, PublishFailure};
 use crate::source::{Counts, Source};
 use crate::verify::VerifiedEvent;
@@ -42,6 +44,7 @@ pub struct Door {
     pub(crate) tasks: Tasks,
     /// An operator wants the spool to be drained without waiting.
     pub(crate) drain_now: Notify,
+    keys: Keys,
     in_flight: Arc<Semaphore>,
 }
 
@@ -60,6 +63,8 @@ pub(crate) struct DoorLimits {
 #[derive(Debug)]
 pub struct RawRequest {
     pub(crate) source: Arc<Source>,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) request_id: RequestId,
@@ -99,6 +104,9 @@ pub enum IngestError {
     /// Too many bytes of other requests are held already.
     #[error("too many bytes are in flight")]
     Overloaded,
+    /// The key that it is to be verified with is not at hand.
+    #[error("the request cannot be verified now")]
+    NoKey(#[source] KeyError),
     /// It does not verify.
     #[error("the request does not verify")]
     Unverified(#[source] VerifyError),
@@ -146,6 +154,7 @@ impl Door {
             },
             tasks,
             drain_now: Notify::new(),
+            keys: Keys::new(),
             in_flight: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
@@ -168,7 +177,7 @@ impl Door {
     pub async fn read<B>(
         &self,
         source: Arc<Source>,
-        headers: HeaderMap,
+        head: request::Parts,
         body: B,
         request_id: RequestId,
     ) -> Result<RawRequest, IngestError>
@@ -177,13 +186,14 @@ impl Door {
         B::Error: Into<BodyError>,
     {
         // Verified are the bytes on the wire; a compressed body would verify as such and surprise every handler.
+        let request::Parts { method, uri, headers, .. } = head;
         if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
             return Err(IngestError::UnsupportedEncoding);
         }
         let within = self.limits.body_timeout;
         let read = tokio::time::timeout(within, self.read_body(&headers, body));
         let body = read.await.map_err(|_| IngestError::BodyTimeout { within })??;
-        Ok(RawRequest { source, headers, body, request_id, received_at: Timestamp::now() })
+        Ok(RawRequest { source, method, uri, headers, body, request_id, received_at: Timestamp::now() })
     }
 
     async fn read_body<B>(&self, headers: &HeaderMap, mut body: B) -> Result<Bytes, IngestError>
@@ -237,10 +247,17 @@ impl Door {
     /// # Cancel safety
     /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
     pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Accepted, IngestError> {
+        let key = match request.needs()? {
+            Some(location) => {
+                let verifier = &request.source.config.verifier;
+                Some(self.keys.get(location, verifier).await.map_err(IngestError::NoKey)?)
+            }
+            None => None,
+        };
         let verified = if request.body.len() <= VERIFIED_INLINE_MAX {
-            request.verify()?
+            request.verify(key.as_ref())?
         } else {
-            let verifying = tokio::task::spawn_blocking(move || request.verify());
+            let verifying = tokio::task::spawn_blocking(move || request.verify(key.as_ref()));
             verifying.await.map_err(|_| IngestError::Abandoned)??
         };
         let door = Arc::clone(self);

@@ -58,7 +58,8 @@ pub(crate) fn row(error: &IngestError) -> Row {
         IngestError::BodyTimeout { .. } | IngestError::BodyBroken(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
         IngestError::Unverified(error) => verify_code(error),
         IngestError::Unclaimed(ClaimError::InFlight) => (StatusCode::CONFLICT, "in_progress"),
-        IngestError::Unclaimed(ClaimError::Unavailable(_))
+        IngestError::NoKey(_)
+        | IngestError::Unclaimed(ClaimError::Unavailable(_))
         | IngestError::NotDurable(_)
         | IngestError::NotSpooled { .. }
         | IngestError::Overloaded
@@ -73,7 +74,7 @@ pub(crate) fn verify_code(error: &VerifyError) -> (StatusCode, &'static str) {
     match error {
         VerifyError::InvalidSignature => (StatusCode::UNAUTHORIZED, "invalid_signature"),
         VerifyError::MissingSignature { .. } => (StatusCode::BAD_REQUEST, "missing_signature"),
-        VerifyError::DuplicateHeader { .. } => (StatusCode::BAD_REQUEST, "duplicate_header"),
+        VerifyError::Duplicate { .. } => (StatusCode::BAD_REQUEST, "duplicate_header"),
         VerifyError::StaleTimestamp { .. } => (StatusCode::BAD_REQUEST, "stale_timestamp"),
         VerifyError::MissingEventId => (StatusCode::BAD_REQUEST, "missing_event_id"),
         VerifyError::MalformedRequest { .. } => (StatusCode::BAD_REQUEST, "malformed_request"),
@@ -88,6 +89,9 @@ fn message(error: &IngestError) -> String {
                 .to_owned()
         }
         IngestError::Unverified(error) => error.to_string(),
+        IngestError::NoKey(_) => {
+            "the key that this request is signed with could not be had; try again after Retry-After".to_owned()
+        }
         IngestError::Unclaimed(ClaimError::InFlight) => {
             "another request with this event is being received; try again after Retry-After".to_owned()
         }
@@ -146,6 +150,7 @@ mod tests {
     use tidegate_shared::spool::SpoolError;
 
     use super::*;
+    use crate::keys::KeyError;
 
     #[test]
     fn each_error_has_its_row() {
@@ -173,6 +178,8 @@ mod tests {
         let full = SpoolError::Full { bytes_max: 1 };
         let unpublished = PublishError::Unavailable("down".into());
         check(IngestError::NotSpooled { unpublished, spool: full }, 503, "unavailable", true);
+        let location = crate::keys::tests::place(1);
+        check(IngestError::NoKey(KeyError::Absent { location }), 503, "unavailable", true);
         check(IngestError::Overloaded, 503, "unavailable", true);
         check(IngestError::Abandoned, 503, "unavailable", true);
     }

@@ -69,7 +69,7 @@ async fn receive(
     if head.method != Method::POST {
         return Err(IngestError::MethodNotAllowed);
     }
-    door.receive(door.read(source, head.headers, body, request_id).await?).await
+    door.receive(door.read(source, head, body, request_id).await?).await
 }
 
 fn log_refusal(source: &str, error: &IngestError, request_id: &RequestId) {

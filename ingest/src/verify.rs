@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, header};
 use tidegate_shared::event::{BodyHash, Event, EventKey};
 use tidegate_shared::random;
-use tidegate_shared::signature::VerifyError;
+use tidegate_shared::signature::{FetchedKey, KeyLocation, Received, VerifyError};
 use tidegate_shared::wire::is_kept_header;
 
 use crate::receive::{IngestError, RawRequest};
@@ -20,15 +21,30 @@ pub struct VerifiedEvent {
 }
 
 impl RawRequest {
-    /// Verifies the exact bytes that were received. Nothing was parsed, claimed or stored before.
+    /// The key that it is to be verified with, where its provider keeps it.
+    ///
+    /// # Errors
+    /// [`IngestError::Unverified`] if it can be seen already that it does not verify.
+    pub fn needs(&self) -> Result<Option<KeyLocation>, IngestError> {
+        let needed = self.source.config.verifier.needs(&self.received());
+        needed.map_err(|error| {
+            self.count(outcome(&error));
+            IngestError::Unverified(error)
+        })
+    }
+
+    /// Verifies the exact bytes that were received, with the key that it [needs](Self::needs). Nothing was claimed or
+    /// stored before.
     ///
     /// # Errors
     /// [`IngestError::Unverified`] with the first rule that the request breaks.
-    pub fn verify(self) -> Result<VerifiedEvent, IngestError> {
+    pub fn verify(self, key: Option<&FetchedKey>) -> Result<VerifiedEvent, IngestError> {
         let config = &self.source.config;
-        let verified = config.verifier.verify(&self.headers, &self.body, self.received_at);
-        let outcome = verified.as_ref().map_or_else(outcome, |_| "verified");
-        self.source.counts.verify.count(outcome);
+        let verified = match key {
+            Some(key) => config.verifier.verify_with(&self.received(), self.received_at, key),
+            None => config.verifier.verify(&self.received(), self.received_at),
+        };
+        self.count(verified.as_ref().map_or_else(outcome, |_| "verified"));
         let identity = verified.map_err(IngestError::Unverified)?;
         let traceparent = traceparent(&self.headers);
         let content_type =
@@ -53,6 +69,15 @@ impl RawRequest {
             body: self.body,
         };
         Ok(VerifiedEvent { event: Box::new(event), source: self.source })
+    }
+
+    fn received(&self) -> Received<'_> {
+        let target = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        Received { method: &self.method, target, headers: &self.headers, body: &self.body }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.source.counts.verify.count(outcome);
     }
 }
 

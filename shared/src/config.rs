@@ -28,6 +28,7 @@ mod http;
 mod read;
 mod reader;
 mod setting;
+mod signature;
 mod source;
 
 pub use api::{

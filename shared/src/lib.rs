@@ -13,6 +13,7 @@ pub mod claims;
 pub mod config;
 pub mod environment;
 pub mod event;
+pub mod guard;
 pub mod health;
 pub mod ledger;
 pub mod pattern;

@@ -1,12 +1,14 @@
 //! The presets: what Tidegate knows about each provider, one declarative entry each.
 //!
-//! An entry is a [`Scheme`] with its provenance. `provider = "hmac"` has no entry: it spells the scheme out in the
-//! configuration.
+//! An entry is a [`SchemeText`] with its provenance; each file holds a family of providers. `provider = "hmac"` has no
+//! entry: it spells the scheme out in the configuration, in the same words.
 
-use crate::signature::Scheme;
+use crate::signature::{Scheme, SchemeText};
 
+mod certificate;
 mod generic;
 mod github;
+mod own_way;
 mod standard_webhooks;
 mod stripe;
 
@@ -21,17 +23,13 @@ pub struct Preset {
     /// What people call it.
     pub title: &'static str,
     /// How it signs, and where it keeps id and type.
-    pub scheme: fn() -> Scheme,
-    /// What it signs, for people.
-    pub signs: &'static str,
-    /// Where it keeps an event's id, for people.
-    pub id: &'static str,
-    /// Where it keeps an event's type, for people.
-    pub event_type: &'static str,
+    pub scheme: SchemeText,
     /// Where these facts are from.
     pub source: &'static str,
     /// How the preset was proven.
     pub proven: &'static str,
+    /// What people must know besides: what is not signed, what could not be confirmed. Empty if nothing.
+    pub note: &'static str,
     /// What the provider asks before it sends events.
     pub handshake: Handshake,
     /// JSON fields whose numbers it changes from one delivery of an event to the next.
@@ -55,59 +53,73 @@ impl Handshake {
     }
 }
 
-static PRESETS: [Preset; 5] =
-    [github::PRESET, stripe::PRESET, standard_webhooks::PRESET, generic::PRESET, generic::BODY_PRESET];
+impl Preset {
+    /// A provider without quirks, for the fields that an entry does not name.
+    pub(crate) const PLAIN: Self = Self {
+        name: "",
+        title: "",
+        scheme: SchemeText::HMAC,
+        source: "",
+        proven: "",
+        note: "",
+        handshake: Handshake::None,
+        counters: &[],
+    };
+
+    /// How it signs, and where it keeps id and type.
+    ///
+    /// # Panics
+    /// Never: the text is part of the program, and a test reads every one.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme.read().expect("a test reads every preset")
+    }
+}
+
+const FAMILIES: &[&[Preset]] = &[
+    github::PRESETS,
+    stripe::PRESETS,
+    standard_webhooks::PRESETS,
+    certificate::PRESETS,
+    own_way::PRESETS,
+    generic::PRESETS,
+];
 
 /// Every preset, in the order of the documentation.
-#[must_use]
-pub fn presets() -> &'static [Preset] {
-    &PRESETS
+pub fn presets() -> impl Iterator<Item = &'static Preset> {
+    FAMILIES.iter().copied().flatten()
 }
 
 /// The preset of that name.
 #[must_use]
 pub fn preset(name: &str) -> Option<&'static Preset> {
-    PRESETS.iter().find(|preset| preset.name == name)
+    presets().find(|preset| preset.name == name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::Location;
-
-    /// What people are told is held against what the code does.
-    #[test]
-    fn texts_name_what_the_scheme_does() {
-        for preset in presets() {
-            let scheme = (preset.scheme)();
-            assert!(preset.signs.contains(&scheme.template.to_string()), "{}: {}", preset.name, preset.signs);
-            check(preset.id, &scheme.id);
-            check(preset.event_type, &scheme.event_type);
-        }
-
-        fn check(text: &str, locations: &[Location]) {
-            let mut rest = text.to_ascii_lowercase();
-            for location in locations {
-                let word = match location {
-                    Location::Header(name) => name.to_string(),
-                    Location::Json(pointer) => pointer.to_string(),
-                    Location::BodySha256 => "sha-256 of the body".into(),
-                };
-                let at = rest.find(&word);
-                let at = at.unwrap_or_else(|| unreachable!("{text:?} must name {word}, in the order of the scheme"));
-                rest.replace_range(..at + word.len(), "");
-            }
-        }
-    }
 
     #[test]
     fn every_preset_is_sound_and_found_by_its_own_name() {
         for known in presets() {
-            assert_eq!((known.scheme)().check(), Ok(()), "{}", known.name);
+            let scheme = known.scheme.read().map(|scheme| scheme.check());
+            assert_eq!(scheme, Ok(Ok(())), "{}", known.name);
             assert_eq!(preset(known.name).map(|found| found.title), Some(known.title));
             assert_ne!(known.name, HMAC);
+            let is_plain = known.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            assert!(is_plain && !known.name.is_empty(), "{}", known.name);
+            assert!(!known.title.is_empty() && !known.source.is_empty() && !known.proven.is_empty(), "{}", known.name);
         }
         assert!(preset("GitHub").is_none());
         assert!(preset(HMAC).is_none());
+    }
+
+    /// Whoever has seen one request of such a provider can send another body: that is said to who configures it.
+    #[test]
+    fn a_preset_that_does_not_sign_the_body_says_so() {
+        for preset in presets().filter(|preset| preset.scheme.unsigned_body) {
+            assert!(preset.note.contains("not signed"), "{}", preset.name);
+        }
     }
 }

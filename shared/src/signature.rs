@@ -1,38 +1,65 @@
 //! Signatures: how a provider proves that a request is its own, written down as data.
 //!
 //! A [`Scheme`] says everything about one provider: what is signed, with which hash and key, where the signature, the
-//! timestamp, the id and the type stand. [`Verifier::verify`] judges a request by it, [`Scheme::sign`] makes the headers
+//! timestamp, the id and the type stand. [`Verifier::verify`] judges a request by it, [`Scheme::sign`] makes the request
 //! that would pass, so both sides are held against each other. What holds for every scheme:
 //!
-//! - The bytes that are verified are the bytes that were received; nothing is parsed before they verify.
+//! - The bytes that are verified are the bytes that were received. Before they verify nothing is parsed, but for the
+//!   values that the proof itself needs where a provider keeps them in the body.
 //! - The scheme is fixed by the configuration: no header selects a hash, a key or a version.
-//! - A claimed signature is decoded to exactly the hash's length before it is compared, in constant time.
-//! - There is no verifier without a secret, and no way to skip it.
-//!
-//! Deliberately absent: public-key signatures, shared tokens, signed URLs. Each is a new variant of an enum here.
+//! - A claimed signature is decoded to exactly the hash's length before it is compared, in constant time; a token is
+//!   compared by its hash, so that neither its content nor its length shows in the time.
+//! - There is no verifier without a secret or a public key, and no way to skip it. A key that a request names is looked
+//!   for only on its provider's own hosts.
 
 mod word;
 
+mod check;
+mod composed;
+mod describe;
 mod encoding;
 mod format;
+mod key_form;
+mod kind;
+mod location;
+mod public_url;
+mod scheme;
+mod template;
+mod text;
+mod timestamp;
+
+mod claimed;
+mod der;
+mod fetched_key;
 mod json;
 mod key;
-mod location;
-mod scheme;
+mod native;
+mod prove;
+mod public_key;
+mod received;
 mod secret;
 mod sign;
-mod template;
-mod timestamp;
+mod signed_text;
+mod tag;
 mod verify;
 
+pub use check::{LOCATIONS_MAX, SchemeError};
+pub use claimed::SIGNATURES_MAX;
+pub use composed::{Composed, PARTS_MAX};
 pub use encoding::Encoding;
-pub use format::{SIGNATURE_HEADER_MAX, SIGNATURES_MAX, SignatureFormat};
-pub use key::{Hash, KeyForm, SECRET_MIN, SECRETS_MAX, SecretError};
+pub use fetched_key::{FetchedKey, KeyLocation};
+pub use format::{SIGNATURE_HEADER_MAX, SignatureFormat};
+pub use key::{SECRET_MIN, SECRETS_MAX, SecretError};
+pub use key_form::KeyForm;
+pub use kind::{Hash, Kind};
 pub use location::{Location, POINTER_DEPTH_MAX, Pointer};
-pub use scheme::{LOCATIONS_MAX, Pairing, Scheme, SchemeError};
+pub use public_url::PublicUrl;
+pub use received::Received;
+pub use scheme::{Pairing, Scheme};
 pub use secret::Secret;
-pub use sign::ToSign;
+pub use sign::{Signed, ToSign};
 pub use template::{Piece, Template};
+pub use text::SchemeText;
 pub use timestamp::{TimestampFrom, TimestampRule, TimestampUnit};
 pub use verify::{Identity, Verifier, VerifyError};
 pub use word::InvalidField;

@@ -1,5 +1,6 @@
 //! The real payloads in `fixtures/`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -42,6 +43,27 @@ pub fn github_examples() -> Result<Vec<(String, String)>> {
     Ok(examples)
 }
 
+/// The values of one header.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Values {
+    /// As it should be.
+    One(String),
+    /// A header that is there more than once.
+    Several(Vec<String>),
+}
+
+impl Values {
+    /// Each value.
+    #[must_use]
+    pub fn each(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
+    }
+}
+
 /// One signature vector; see `fixtures/README.md`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +77,7 @@ pub struct Vector {
     /// The source's secrets.
     pub secrets: Vec<String>,
     /// The request's headers.
-    pub headers: std::collections::BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Values>,
     /// The body as text.
     pub body: Option<String>,
     /// The body as base64, where it is not text.
@@ -67,9 +89,42 @@ pub struct Vector {
     /// What is special about it.
     #[serde(default)]
     pub note: Option<String>,
+    /// The request's method, if it is not POST.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The URL that the provider calls, where it matters.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The source's `setting`.
+    #[serde(default)]
+    pub setting: Option<String>,
+    /// Keys and certificates that would be fetched, by their places.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
+    /// The source's tolerance in seconds, if it is not the preset's.
+    #[serde(default)]
+    pub tolerance: Option<u64>,
+    /// The event's id, if it is told.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The event's type, if it is told.
+    #[serde(default)]
+    pub event_type: Option<String>,
     /// `hmac.json`: the scheme.
     #[serde(default)]
     pub scheme: Option<Value>,
+}
+
+/// The files of vectors, by name.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn vector_files() -> Result<Vec<String>> {
+    let files = std::fs::read_dir(folder().join("vectors"))?;
+    let mut names: Vec<_> =
+        files.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
 }
 
 /// The vectors of a file.

@@ -28,7 +28,6 @@ mod condition;
 mod error;
 mod exchange;
 mod flight;
-mod guard;
 mod limit;
 pub(crate) mod oauth;
 pub mod preset;
@@ -38,7 +37,7 @@ mod trace;
 
 pub use call::Call;
 pub use error::{ApiError, CallFailure};
-pub use guard::{GuardError, PublicClient, is_public};
+pub use tidegate_shared::guard::{GuardError, PublicClient, is_public};
 
 pub(crate) use exchange::{cut, excerpt};
 

@@ -41,7 +41,7 @@ pub(super) fn read_root<'a>(context: &Rc<Context<'a>>, table: &'a DeTable<'a>) -
     let apis = read_apis(&root);
     let seal_keys = http::read_seal_keys(root.section("oauth"), apis.as_ref(), http.as_ref());
     let backend = read_backend(root.section("backend"), &ingest, &claims);
-    let sources = read_sources(&root);
+    let sources = read_sources(&root, ingest.public_url.as_ref());
     let handlers = read_handlers(&root, &worker, sources.as_ref(), apis.as_ref());
     let retention = read_retention(root.section("retention"), sources.as_ref(), handlers.as_deref());
     root.finish();
@@ -211,7 +211,7 @@ fn reported<T, E: std::fmt::Display>(section: &Section<'_>, key: &str, result: R
     result.map_err(|error| section.mistake(key, error.to_string())).ok()
 }
 
-fn read_sources(root: &Section<'_>) -> Option<BTreeMap<SourceName, SourceConfig>> {
+fn read_sources(root: &Section<'_>, public_url: Option<&Url>) -> Option<BTreeMap<SourceName, SourceConfig>> {
     let mut sources = BTreeMap::new();
     let mut complete = true;
     for mut section in root.sections("source") {
@@ -220,7 +220,7 @@ fn read_sources(root: &Section<'_>) -> Option<BTreeMap<SourceName, SourceConfig>
             if sources.contains_key(&name) {
                 section.mistake("name", "another source has this name".to_owned());
             }
-            match source::read_source(&section, name.clone()) {
+            match source::read_source(&section, name.clone(), public_url) {
                 Some(source) => drop(sources.insert(name, source)),
                 None => complete = false,
             }

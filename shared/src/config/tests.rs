@@ -63,6 +63,8 @@ fn each_mistake_has_its_message() {
     check(&format!("{SOURCE}[retention]\ninbox = \"3d\""), "every source's dedup_window");
     check(&format!("{SOURCE}tolerance = \"5m\"\n"), "signs no timestamp");
     check(&SOURCE.replace("provider = \"github\"", "provider = \"hmac\""), "[source.signature]");
+    check(&format!("{SOURCE}url = \"https://a.example/b\"\n"), "does not sign the URL");
+    check(&format!("{SOURCE}setting = \"x\"\n"), "signs no value of its own");
     check("[admin]\nlisten = \"0.0.0.0:3001\"\n", "can be reached from other machines");
     check("[backend]\nkind = \"distributed\"\n", "backend.postgres: missing");
     check("[backend]\nkind = \"magnetic\"\n", "\"embedded\" or \"distributed\"");
@@ -74,6 +76,61 @@ fn each_mistake_has_its_message() {
     check("[ingest]\nlisten = 3000\n", "an address with a port");
     check("ingest = 1\n", "expected a table [ingest]");
     check("[ingest\n", "syntax");
+}
+
+const SPELLED: &str = "[[source]]\nname = \"s\"\nprovider = \"hmac\"\nsecrets = [\"env:SECRET\"]\n";
+
+#[test]
+fn a_scheme_is_spelled_out_for_every_kind() {
+    let check = |fields: &str, kind: &str| {
+        let config = parse(&format!("{SPELLED}[source.signature]\nid = [\"body-sha256\"]\n{fields}"));
+        let scheme = config.expect(fields).sources.values().next().expect("a source").scheme.clone();
+        assert_eq!(scheme.kind.as_str(), kind, "{fields}");
+    };
+    check("signed = \"{body}\"\nheader = \"X-Sig\"", "hmac");
+    check("signed = \"{body}\"\nat = \"query:sig\"\nhash = \"sha1\"\nkey = \"sha1-of\"", "hmac");
+    check("kind = \"plain-hash\"\nsigned = \"{secret}{body}\"\nheader = \"X-Sig\"", "plain-hash");
+    check("kind = \"token\"\nat = \"header:Authorization\"\nformat = \"prefix:Bearer \"", "token");
+    check("kind = \"jwt\"\nheader = \"X-Sig\"\nbody_claim = \"sha256\"", "jwt");
+    check("kind = \"basic\"\nat = \"header:Authorization\"", "basic");
+    check("signed = \"{timestamp}\"\nformat = \"kv:t,v1\"\nheader = \"X-Sig\"\nunsafe_unsigned_body = true", "hmac");
+    let key = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+    let public = SPELLED.replace("env:SECRET", key);
+    let signature = "kind = \"ed25519\"\nkey = \"hex\"\nsigned = \"{body}\"\nheader = \"X-Sig\"\nid = \"body-sha256\"";
+    assert!(parse(&format!("{public}[source.signature]\n{signature}")).expect("a public key").warnings.is_empty());
+}
+
+#[test]
+fn each_mistake_about_a_scheme_has_its_message() {
+    let check = |fields: &str, needle: &str| {
+        let found = mistakes(&format!("{SPELLED}[source.signature]\nid = [\"body-sha256\"]\n{fields}")).join("\n");
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    };
+    check("header = \"X-Sig\"", "source.s.signature.signed: missing; expected what is signed");
+    check("signed = \"{body}\"", "a signature header must be named");
+    check("signed = \"{body}\"\nheader = \"X-Sig\"\nat = \"header:X-Sig\"", "it says what header says too");
+    check(
+        "signed = \"{timestamp}\"\nheader = \"X-Sig\"\nformat = \"kv:t,v1\"",
+        "neither the template nor a claim signs the body",
+    );
+    check("signed = \"{id}{body}\"\nheader = \"X-Sig\"", "expected what is signed");
+    check("kind = \"token\"\nsigned = \"{body}\"\nheader = \"X-Sig\"", "has its own way and no signed text");
+    check("kind = \"ed25519\"\nsigned = \"{body}\"\nheader = \"X-Sig\"", "utf8, whsec and sha1-of write secrets");
+    check("kind = \"ed25519\"\nkey = \"base64\"\nsigned = \"{body}\"\nheader = \"X-Sig\"", "secrets[0]");
+    check("signed = \"{url}{body}\"\nheader = \"X-Sig\"", "source.s.url: the provider signs the URL that it calls");
+    check("signed = \"{setting}.{body}\"\nheader = \"X-Sig\"", "source.s.setting: the provider signs a value");
+    check("signd = \"{body}\"\nheader = \"X-Sig\"", "did you mean \"signed\"?");
+    check("kind = \"twilio\"\nheader = \"X-Sig\"", "is a provider of its own");
+    check("kind = \"jwt\"\nheader = \"X-Sig\"", "neither the template nor a claim signs the body");
+    check("kind = \"hmak\"\nsigned = \"{body}\"\nheader = \"X-Sig\"", "expected \"hmac\", \"plain-hash\"");
+}
+
+#[test]
+fn an_unsigned_body_is_warned_about() {
+    let signature = "signed = \"{timestamp}\"\nformat = \"kv:t,v1\"\nheader = \"X-Sig\"\nunsafe_unsigned_body = true";
+    let config =
+        parse(&format!("{SPELLED}[source.signature]\nid = \"body-sha256\"\n{signature}")).expect("it is right");
+    assert!(config.warnings.iter().any(|warning| warning.contains("another body")), "{:?}", config.warnings);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 
-use super::key::TAG_MAX;
+use super::tag::TAG_MAX;
 use super::word::word;
 
 word! {
@@ -32,6 +32,16 @@ impl Encoding {
             Self::Base64 => decode_base64(&STANDARD, text, tag),
             Self::Base64Url if text.ends_with(b"=") => decode_base64(&URL_SAFE, text, tag),
             Self::Base64Url => decode_base64(&URL_SAFE_NO_PAD, text, tag),
+        }
+    }
+
+    /// The bytes of `text`, however many; `None` if it is not written so.
+    pub(super) fn decode_all(self, text: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Hex => hex::decode(text).ok(),
+            Self::Base64 => STANDARD.decode(text).ok(),
+            Self::Base64Url if text.ends_with(b"=") => URL_SAFE.decode(text).ok(),
+            Self::Base64Url => URL_SAFE_NO_PAD.decode(text).ok(),
         }
     }
 

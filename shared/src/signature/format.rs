@@ -3,18 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use subtle::Choice;
-
-use super::key::{TAG_MAX, Tag};
+use super::InvalidField;
+use super::claimed::Claimed;
 use super::verify::VerifyError;
-use super::{Encoding, InvalidField};
 
-/// Longest signature header that is looked at, in bytes: 16 signatures of the longest kind take 2 KiB.
+/// Longest signature header that is looked at, in bytes: 16 signatures of the longest hash take 2 KiB.
 pub const SIGNATURE_HEADER_MAX: usize = 4096;
-/// Most signatures of the scheme's own version or key in one header; a provider that rotates sends two.
-pub const SIGNATURES_MAX: usize = 16;
 
-/// How signatures stand in their header.
+/// How signatures stand in their header, or wherever else they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureFormat {
     /// The signature alone: `raw`.
@@ -36,98 +32,55 @@ pub enum SignatureFormat {
     Versioned(String),
 }
 
-/// What one header claims: decoded signatures, and the timestamp if it stands there too.
-pub(super) struct Claimed<'h> {
-    tags: [[u8; TAG_MAX]; SIGNATURES_MAX],
-    tag_len: usize,
-    /// Signatures in `tags`, each of exactly `tag_len` bytes.
-    decoded: usize,
-    /// Signatures met, decodable or not.
-    offered: usize,
-    pub(super) timestamp: Option<&'h [u8]>,
-}
-
-impl<'h> Claimed<'h> {
-    fn new(tag_len: usize) -> Self {
-        Self { tags: [[0; TAG_MAX]; SIGNATURES_MAX], tag_len, decoded: 0, offered: 0, timestamp: None }
-    }
-
-    /// Takes one signature's text; text that is not exactly one tag counts only towards the bound.
-    fn offer(&mut self, text: &[u8], encoding: Encoding) -> Result<(), VerifyError> {
-        if self.offered == SIGNATURES_MAX {
-            return Err(VerifyError::MalformedRequest { what: "the signature header holds too many signatures" });
-        }
-        self.offered += 1;
-        if encoding.decode(text, &mut self.tags[self.decoded][..self.tag_len]) {
-            self.decoded += 1;
-        }
-        Ok(())
-    }
-
-    fn offer_timestamp(&mut self, text: &'h [u8]) -> Result<(), VerifyError> {
-        match self.timestamp.replace(text) {
-            None => Ok(()),
-            Some(_) => {
-                Err(VerifyError::MalformedRequest { what: "the signature header holds more than one timestamp" })
-            }
-        }
-    }
-
-    /// Whether there is nothing to compare with.
-    pub(super) fn is_empty(&self) -> bool {
-        self.decoded == 0
-    }
-
-    /// Whether any of the signatures is `tag`; looks at all of them, whichever it is.
-    pub(super) fn has(&self, tag: &Tag) -> bool {
-        let decoded = self.tags[..self.decoded].iter();
-        decoded.fold(Choice::from(0), |any, claimed| any | tag.ct_eq(&claimed[..self.tag_len])).into()
-    }
-}
-
 impl SignatureFormat {
     /// Whether the header carries the timestamp too.
     pub(super) fn has_timestamp(&self) -> bool {
         matches!(self, Self::KeyValue { timestamp: Some(_), .. })
     }
 
-    /// Reads what `header` claims.
-    pub(super) fn read<'h>(
-        &self,
-        header: &'h [u8],
-        tag_len: usize,
-        encoding: Encoding,
-    ) -> Result<Claimed<'h>, VerifyError> {
-        if header.len() > SIGNATURE_HEADER_MAX {
+    /// Offers every signature in `text` to `claimed`, and returns the timestamp that stands beside them.
+    pub(super) fn read<'t>(&self, text: &'t [u8], claimed: &mut Claimed) -> Result<Option<&'t [u8]>, VerifyError> {
+        if text.len() > SIGNATURE_HEADER_MAX {
             return Err(VerifyError::MalformedRequest { what: "the signature header is too long" });
         }
-        let mut claimed = Claimed::new(tag_len);
+        let mut found = None;
         match self {
-            Self::Raw => claimed.offer(header, encoding)?,
+            Self::Raw => claimed.offer(text)?,
             Self::Prefixed(prefix) => {
-                if let Some(text) = header.strip_prefix(prefix.as_bytes()) {
-                    claimed.offer(text, encoding)?;
+                if let Some(text) = text.strip_prefix(prefix.as_bytes()) {
+                    claimed.offer(text)?;
                 }
             }
-            Self::MaybePrefixed(prefix) => {
-                claimed.offer(header.strip_prefix(prefix.as_bytes()).unwrap_or(header), encoding)?;
-            }
+            Self::MaybePrefixed(prefix) => claimed.offer(text.strip_prefix(prefix.as_bytes()).unwrap_or(text))?,
             Self::KeyValue { timestamp, separator, signature } => {
-                for (key, value) in pairs(header, *separator, '=') {
+                for (key, value) in pairs(text, *separator, '=') {
                     if key == signature.as_bytes() {
-                        claimed.offer(value, encoding)?;
-                    } else if timestamp.as_ref().is_some_and(|timestamp| key == timestamp.as_bytes()) {
-                        claimed.offer_timestamp(value)?;
+                        claimed.offer(value)?;
+                    } else if timestamp.as_ref().is_some_and(|timestamp| key == timestamp.as_bytes())
+                        && found.replace(value).is_some()
+                    {
+                        const TWICE: &str = "the signature header holds more than one timestamp";
+                        return Err(VerifyError::MalformedRequest { what: TWICE });
                     }
                 }
             }
             Self::Versioned(version) => {
-                for (_, value) in pairs(header, ' ', ',').filter(|(name, _)| *name == version.as_bytes()) {
-                    claimed.offer(value, encoding)?;
+                for (_, value) in pairs(text, ' ', ',').filter(|(name, _)| *name == version.as_bytes()) {
+                    claimed.offer(value)?;
                 }
             }
         }
-        Ok(claimed)
+        Ok(found)
+    }
+
+    /// The text behind the prefix, of a format that holds one signature; `None` for other formats, or without the prefix.
+    pub(super) fn strip<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        match self {
+            Self::Raw => Some(text),
+            Self::Prefixed(prefix) => text.strip_prefix(prefix.as_bytes()),
+            Self::MaybePrefixed(prefix) => Some(text.strip_prefix(prefix.as_bytes()).unwrap_or(text)),
+            Self::KeyValue { .. } | Self::Versioned(_) => None,
+        }
     }
 
     /// Writes the header of a request with one signature.
@@ -207,5 +160,5 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_prefix(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }

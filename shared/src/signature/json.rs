@@ -6,25 +6,51 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::location::Pointer;
+use super::location::{POINTER_DEPTH_MAX, Pointer};
+
+/// Most pointers that one pass follows.
+pub(super) const POINTERS_MAX: usize = u64::BITS as usize;
 
 /// The values at `pointers`: strings unquoted, numbers as they are written, `None` for all else.
 ///
 /// A body that is not one JSON document has none of them. Where a key is repeated, the last one counts, as in most
 /// parsers. Bytes outside the wanted values are only skipped, so deep nesting costs no stack.
-pub(super) fn pick<'b>(body: &'b [u8], pointers: &[Pointer]) -> Vec<Option<Cow<'b, str>>> {
-    let mut found = vec![None; pointers.len()];
+pub(super) fn pick<'b>(body: &'b [u8], pointers: &[Pointer]) -> Picked<'b> {
+    let seen = [Active::NONE; POINTER_DEPTH_MAX];
+    let mut picked = Picked { values: vec![None; pointers.len()], repeated: Active::NONE, seen };
     let mut json = serde_json::Deserializer::from_slice(body);
-    let wanted = Wanted { pointers, active: Active::all(pointers.len()), depth: 0, found: &mut found };
+    let wanted = Wanted { pointers, active: Active::all(pointers.len()), depth: 0, picked: &mut picked };
     if wanted.deserialize(&mut json).and_then(|()| json.end()).is_err() {
-        found.fill(None);
+        picked.values.fill(None);
     }
-    found
+    picked
+}
+
+/// What one pass over a body found.
+#[derive(Debug)]
+pub(super) struct Picked<'b> {
+    values: Vec<Option<Cow<'b, str>>>,
+    repeated: Active,
+    /// By depth: the pointers that have led through a key at that depth already.
+    seen: [Active; POINTER_DEPTH_MAX],
+}
+
+impl<'b> Picked<'b> {
+    /// The value at the pointer number `index`.
+    pub(super) fn value(&self, index: usize) -> Option<&Cow<'b, str>> {
+        self.values.get(index)?.as_ref()
+    }
+
+    /// Whether a key on the way of the pointer number `index` stands in its object twice: another parser might believe
+    /// the other one.
+    pub(super) fn is_repeated(&self, index: usize) -> bool {
+        index < self.values.len() && self.repeated.has(index)
+    }
 }
 
 /// The pointers that lead through the current value: bit `n` stands for the pointer `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Active(u32);
+struct Active(u64);
 
 impl Active {
     const NONE: Self = Self(0);
@@ -42,7 +68,7 @@ impl Active {
     }
 
     fn indices(self) -> impl Iterator<Item = usize> {
-        (0..u32::BITS as usize).filter(move |index| self.has(*index))
+        (0..POINTERS_MAX).filter(move |index| self.has(*index))
     }
 }
 
@@ -51,7 +77,7 @@ struct Wanted<'p, 'f, 'b> {
     pointers: &'p [Pointer],
     active: Active,
     depth: usize,
-    found: &'f mut [Option<Cow<'b, str>>],
+    picked: &'f mut Picked<'b>,
 }
 
 impl<'b> Wanted<'_, '_, 'b> {
@@ -65,8 +91,12 @@ impl<'b> Wanted<'_, '_, 'b> {
     fn enter(&mut self, active: Active, value: &'b RawValue) -> Result<(), serde_json::Error> {
         let mut deeper = Active::NONE;
         for index in active.indices() {
+            if self.picked.seen[self.depth].has(index) {
+                self.picked.repeated = self.picked.repeated.with(index);
+            }
+            self.picked.seen[self.depth] = self.picked.seen[self.depth].with(index);
             if self.pointers[index].steps().len() == self.depth + 1 {
-                self.found[index] = scalar(value);
+                self.picked.values[index] = scalar(value);
             } else {
                 deeper = deeper.with(index);
             }
@@ -74,7 +104,8 @@ impl<'b> Wanted<'_, '_, 'b> {
         if deeper == Active::NONE {
             return Ok(());
         }
-        let inner = Wanted { pointers: self.pointers, active: deeper, depth: self.depth + 1, found: &mut *self.found };
+        let inner =
+            Wanted { pointers: self.pointers, active: deeper, depth: self.depth + 1, picked: &mut *self.picked };
         inner.deserialize(&mut serde_json::Deserializer::from_str(value.get()))
     }
 }
@@ -177,14 +208,57 @@ fn scalar(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
+/// The first key of the object `body` that is none of `others`.
+pub(super) fn first_key<'b>(body: &'b [u8], others: &[String]) -> Option<Cow<'b, str>> {
+    struct First<'o>(&'o [String]);
+
+    impl<'de> Visitor<'de> for First<'_> {
+        type Value = Option<Cow<'de, str>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut first = None;
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                map.next_value::<IgnoredAny>()?;
+                if first.is_none() && !self.0.iter().any(|other| *other == key) {
+                    first = Some(key);
+                }
+            }
+            Ok(first)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_slice(body);
+    json.deserialize_map(First(others)).ok().flatten()
+}
+
+/// The document with the string `value` at `pointer`, its objects made where they are missing; `None` where there is no
+/// such place.
+pub(super) fn with_value(body: &[u8], pointer: &Pointer, value: &str) -> Option<Vec<u8>> {
+    let mut document: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let mut place = &mut document;
+    for step in pointer.steps() {
+        place = if let serde_json::Value::Object(object) = place {
+            object.entry(step).or_insert_with(|| serde_json::json!({}))
+        } else {
+            place.as_array_mut()?.get_mut(step.parse::<usize>().ok()?)?
+        };
+    }
+    *place = value.into();
+    serde_json::to_vec(&document).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(body: &str, pointers: &[&str], expected: &[Option<&str>]) {
         let pointers: Vec<Pointer> = pointers.iter().map(|text| text.parse().unwrap()).collect();
-        let found = pick(body.as_bytes(), &pointers);
-        let found: Vec<_> = found.iter().map(Option::as_deref).collect();
+        let picked = pick(body.as_bytes(), &pointers);
+        let found: Vec<_> = picked.values.iter().map(Option::as_deref).collect();
         assert_eq!(found, expected, "{body}");
     }
 
@@ -226,7 +300,7 @@ mod tests {
         for body in [r#"{"id":"a""#, r#"{"id":"a"}x"#, r#"{"id":"a",}"#, r#"{"id":"a"}{"#, "{\"id\":\"a\tb\"}"] {
             check(body, &["/id"], &[None]);
         }
-        assert_eq!(pick(b"{\"id\":\"\xff\"}", &["/id".parse().unwrap()]), [None]);
+        assert_eq!(pick(b"{\"id\":\"\xff\"}", &["/id".parse().unwrap()]).values, [None]);
     }
 
     #[test]
@@ -244,6 +318,41 @@ mod tests {
     fn the_last_of_a_repeated_key_counts() {
         check(r#"{"id":"a","id":"b"}"#, &["/id"], &[Some("b")]);
         check(r#"{"id":"a","id":null}"#, &["/id"], &[None]);
+    }
+
+    #[test]
+    fn a_repeated_key_on_the_way_is_told() {
+        let repeated = |body: &str| pick(body.as_bytes(), &["/a/id".parse().unwrap()]).is_repeated(0);
+        assert!(!repeated(r#"{"a":{"id":1},"b":{"id":2},"id":3}"#));
+        assert!(repeated(r#"{"a":{"id":1,"id":2}}"#));
+        assert!(repeated(r#"{"a":{"id":1},"a":{}}"#));
+        assert!(repeated(r#"{"a":1,"\u0061":{"id":1}}"#));
+    }
+
+    #[test]
+    fn the_first_key_that_is_no_other_is_found() {
+        let others = ["update_id".to_owned()];
+        let check = |body: &str, expected: Option<&str>| {
+            assert_eq!(first_key(body.as_bytes(), &others).as_deref(), expected, "{body}");
+        };
+        check(r#"{"update_id":1,"message":{"a":1},"b":2}"#, Some("message"));
+        check(r#"{"mess\u0061ge":1}"#, Some("message"));
+        check(r#"{"update_id":1}"#, None);
+        check("[1]", None);
+        check("{", None);
+    }
+
+    #[test]
+    fn a_value_is_written_where_it_belongs() {
+        let check = |body: &str, pointer: &str, expected: Option<&str>| {
+            let written = with_value(body.as_bytes(), &pointer.parse().unwrap(), "x");
+            assert_eq!(written.map(|bytes| String::from_utf8(bytes).unwrap()).as_deref(), expected, "{body}");
+        };
+        check(r#"{"a":{"b":1}}"#, "/a/b", Some(r#"{"a":{"b":"x"}}"#));
+        check("{}", "/a/b", Some(r#"{"a":{"b":"x"}}"#));
+        check(r#"{"a":[1,2]}"#, "/a/1", Some(r#"{"a":[1,"x"]}"#));
+        check("[1]", "/a", None);
+        check("a", "/a", None);
     }
 
     #[test]

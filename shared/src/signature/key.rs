@@ -1,52 +1,21 @@
 //! A secret made ready to authenticate requests.
 
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::zeroize::Zeroizing;
-use sha2::{Sha256, Sha384, Sha512};
-use subtle::{Choice, ConstantTimeEq};
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use http::HeaderName;
+use secrecy::zeroize::Zeroizing;
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::template::{SignedParts, Template};
-use super::word::word;
-use super::{SchemeError, Secret};
-
-word! {
-    /// The hash inside the HMAC.
-    Hash, "a hash", "sha256, sha384 or sha512",
-    {
-        /// HMAC-SHA256, 32 bytes.
-        Sha256 = "sha256",
-        /// HMAC-SHA384, 48 bytes.
-        Sha384 = "sha384",
-        /// HMAC-SHA512, 64 bytes.
-        Sha512 = "sha512",
-    }
-}
-
-word! {
-    /// How the key's bytes are got from the secret's text.
-    KeyForm, "a key form", "utf8, hex, base64 or whsec",
-    {
-        /// The text itself, every byte of it.
-        Utf8 = "utf8",
-        /// Hexadecimal digits.
-        Hex = "hex",
-        /// Base64 in the standard alphabet, padded or not.
-        Base64 = "base64",
-        /// The same after an optional `whsec_`.
-        Whsec = "whsec",
-    }
-}
+use super::claimed::{Claimed, token_tag};
+use super::public_key::PublicKey;
+use super::signed_text::SignedText;
+use super::tag::Tag;
+use super::{Hash, KeyForm, Kind, Location, Scheme, SchemeError, Secret, VerifyError};
 
 /// Most secrets that may be live at once; a rotation needs two.
 pub const SECRETS_MAX: usize = 4;
 /// Shortest key, in decoded bytes: 128 bits, below which guessing becomes conceivable.
 pub const SECRET_MIN: usize = 16;
-/// The longest tag, in bytes: SHA-512's.
-pub(super) const TAG_MAX: usize = 64;
 
 /// Why secrets cannot serve a scheme, or cannot sign a message by it. Names a secret by its place, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +23,9 @@ pub enum SecretError {
     /// Verifying with no secret would mean accepting everything.
     #[error("at least one secret is needed")]
     Missing,
+    /// The provider's keys are got from the provider.
+    #[error("this provider's keys are got from itself; leave secrets out")]
+    Needless,
     /// Every live secret costs a hash over the body of a forged request.
     #[error("at most {SECRETS_MAX} secrets may be live at once, not {count}")]
     TooMany {
@@ -80,87 +52,126 @@ pub enum SecretError {
         /// What it should be.
         form: KeyForm,
     },
+    /// Braintree's keys come in pairs, and so do the credentials of Plaid's API.
+    #[error("secrets[{index}] must be the public key or client id, a colon, and the private key or secret")]
+    NotAPair {
+        /// Which secret, from 0.
+        index: usize,
+    },
+    /// The bytes are no key of this kind. Public keys are not secret, but most likely this is another thing.
+    #[error("secrets[{index}] must be a public key for {kind}, as the provider shows it")]
+    NotAPublicKey {
+        /// Which secret, from 0.
+        index: usize,
+        /// What it should be a key for.
+        kind: Kind,
+    },
     /// The scheme contradicts itself.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
+    /// Signing only: nobody but the provider has the private key.
+    #[error("only the provider can sign this: {kind} needs its private key")]
+    PrivateKeyNeeded {
+        /// The kind of proof.
+        kind: Kind,
+    },
+    /// Signing only: a provider's own way that is only read.
+    #[error("requests of the kind {kind} are verified, but not made here")]
+    NotSignedHere {
+        /// The kind of proof.
+        kind: Kind,
+    },
     /// Signing only: the id or type cannot be sent in its header, or not without changing what is signed.
     #[error("the value for header {header} cannot be sent in it")]
     Unsendable {
         /// The header.
         header: HeaderName,
     },
+    /// Signing only: no such request would verify.
+    #[error("the request cannot be signed")]
+    Unsignable(#[source] VerifyError),
+    /// Signing only: the request has no such place to write a value at, or lacks a value that is signed.
+    #[error("the request has nothing, or no room, at {location}")]
+    NoPlace {
+        /// The place.
+        location: Location,
+    },
 }
 
-/// An HMAC that has taken its key: cloned for each request, so that the key is not hashed again.
+/// A key that is ready: an HMAC has taken it already, so that it is not hashed again for each request.
 pub(super) enum Key {
-    Sha256(Hmac<Sha256>),
-    Sha384(Hmac<Sha384>),
-    Sha512(Hmac<Sha512>),
-}
-
-/// What a key makes of one request.
-pub(super) struct Tag {
-    bytes: [u8; TAG_MAX],
-    len: usize,
-}
-
-impl Hash {
-    /// The length of its tags, in bytes.
-    pub(super) const fn tag_len(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
+    HmacSha1(Hmac<Sha1>),
+    HmacSha256(Hmac<Sha256>),
+    HmacSha384(Hmac<Sha384>),
+    HmacSha512(Hmac<Sha512>),
+    Plain(Hash, Zeroizing<Vec<u8>>),
+    Token(Tag),
+    /// Braintree's: HMAC-SHA1, and the public key whose signatures are its own.
+    Named(String, Hmac<Sha1>),
+    /// Plaid's: what its API wants to know, `client id:secret`.
+    Api(Secret),
+    Public(PublicKey),
 }
 
 impl Key {
     /// Prepares `secret`, the one at `index` of its list.
-    pub(super) fn try_new(hash: Hash, form: KeyForm, secret: &Secret, index: usize) -> Result<Self, SecretError> {
-        let bytes = form.decode(secret, index)?;
-        Ok(match hash {
-            Hash::Sha256 => Self::Sha256(keyed(&bytes)),
-            Hash::Sha384 => Self::Sha384(keyed(&bytes)),
-            Hash::Sha512 => Self::Sha512(keyed(&bytes)),
+    pub(super) fn try_new(scheme: &Scheme, secret: &Secret, index: usize) -> Result<Self, SecretError> {
+        let bytes = scheme.key.decode(secret, index)?;
+        let pair = || secret.expose().split_once(':').ok_or(SecretError::NotAPair { index });
+        if scheme.kind.has_public_keys() {
+            return PublicKey::try_new(scheme.kind, scheme.hash, &bytes, index).map(Self::Public);
+        }
+        // What a key is derived from is what can be guessed, not the hash that it becomes.
+        let guessable = if scheme.key == KeyForm::Sha1Of { secret.expose().len() } else { bytes.len() };
+        if guessable < SECRET_MIN {
+            return Err(SecretError::TooShort { index });
+        }
+        if scheme.kind == Kind::Braintree {
+            let (name, private) = pair()?;
+            return Ok(Self::Named(name.to_owned(), keyed(&Sha1::digest(private))));
+        }
+        if scheme.kind == Kind::Plaid {
+            return pair().map(|_| Self::Api(secret.clone()));
+        }
+        Ok(match (scheme.kind, scheme.hash) {
+            (Kind::Token | Kind::Basic | Kind::MicrosoftGraph, _) => Self::Token(token_tag(&bytes)),
+            (Kind::PlainHash, hash) => Self::Plain(hash, bytes),
+            (_, Hash::Sha1) => Self::HmacSha1(keyed(&bytes)),
+            (_, Hash::Sha256) => Self::HmacSha256(keyed(&bytes)),
+            (_, Hash::Sha384) => Self::HmacSha384(keyed(&bytes)),
+            (_, Hash::Sha512) => Self::HmacSha512(keyed(&bytes)),
         })
     }
 
-    /// Authenticates what `template` covers of a request.
-    pub(super) fn tag(&self, template: &Template, parts: &SignedParts<'_>) -> Tag {
-        match self {
-            Self::Sha256(mac) => tag(mac.clone(), template, parts),
-            Self::Sha384(mac) => tag(mac.clone(), template, parts),
-            Self::Sha512(mac) => tag(mac.clone(), template, parts),
+    /// Whether any of the `claimed` signatures is this key's over `text`.
+    pub(super) fn proves(&self, claimed: &Claimed, text: &SignedText<'_>) -> bool {
+        if let Self::Public(key) = self {
+            let signed = text.pieces(b"").collect::<Vec<_>>().concat();
+            return claimed.long().any(|signature| key.verifies(&signed, signature));
         }
-    }
-}
-
-impl Tag {
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.tag(text).is_some_and(|tag| claimed.has(&tag))
     }
 
-    /// Compares in constant time; another length is never equal.
-    pub(super) fn ct_eq(&self, claimed: &[u8]) -> Choice {
-        self.as_bytes().ct_eq(claimed)
+    /// What this key makes of `text`; `None` for a public key, which makes nothing.
+    pub(super) fn tag(&self, text: &SignedText<'_>) -> Option<Tag> {
+        let secret: &[u8] = if let Self::Plain(_, secret) = self { secret } else { b"" };
+        self.tag_of(text.pieces(secret))
     }
-}
 
-impl KeyForm {
-    fn decode(self, secret: &Secret, index: usize) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        let text = secret.expose();
-        if text != text.trim() {
-            return Err(SecretError::WhiteSpace { index });
-        }
-        let decoded = match self {
-            Self::Utf8 => Some(text.as_bytes().to_vec()),
-            Self::Hex => hex::decode(text).ok(),
-            Self::Base64 => STANDARD_PAD_INDIFFERENT.decode(text).ok(),
-            Self::Whsec => STANDARD_PAD_INDIFFERENT.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
-        };
-        let bytes = Zeroizing::new(decoded.ok_or(SecretError::Undecodable { index, form: self })?);
-        if bytes.len() < SECRET_MIN { Err(SecretError::TooShort { index }) } else { Ok(bytes) }
+    /// What this key makes of `pieces`, one after another.
+    pub(super) fn tag_of<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Option<Tag> {
+        Some(match self {
+            Self::HmacSha1(mac) | Self::Named(_, mac) => authenticated(mac.clone(), pieces),
+            Self::HmacSha256(mac) => authenticated(mac.clone(), pieces),
+            Self::HmacSha384(mac) => authenticated(mac.clone(), pieces),
+            Self::HmacSha512(mac) => authenticated(mac.clone(), pieces),
+            Self::Plain(Hash::Sha1, _) => hashed::<Sha1>(pieces),
+            Self::Plain(Hash::Sha256, _) => hashed::<Sha256>(pieces),
+            Self::Plain(Hash::Sha384, _) => hashed::<Sha384>(pieces),
+            Self::Plain(Hash::Sha512, _) => hashed::<Sha512>(pieces),
+            Self::Token(tag) => *tag,
+            Self::Public(_) | Self::Api(_) => return None,
+        })
     }
 }
 
@@ -168,10 +179,13 @@ fn keyed<M: KeyInit>(bytes: &[u8]) -> M {
     M::new_from_slice(bytes).expect("HMAC takes a key of any length")
 }
 
-fn tag(mut mac: impl Mac, template: &Template, parts: &SignedParts<'_>) -> Tag {
-    template.render(parts).for_each(|piece| mac.update(piece));
-    let output = mac.finalize().into_bytes();
-    let mut tag = Tag { bytes: [0; TAG_MAX], len: output.len() };
-    tag.bytes[..output.len()].copy_from_slice(&output);
-    tag
+fn authenticated<'p>(mut mac: impl Mac, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
+    pieces.for_each(|piece| mac.update(piece));
+    Tag::new(&mac.finalize().into_bytes())
+}
+
+fn hashed<'p, D: Digest>(pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
+    let mut hasher = D::new();
+    pieces.for_each(|piece| hasher.update(piece));
+    Tag::new(&hasher.finalize())
 }

@@ -3,12 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::InvalidField;
+use super::{InvalidField, Location};
 
 /// What is signed, such as `{timestamp}.{body}`: literal text around the parts of a request.
 ///
-/// Holds exactly one `{body}` and at most one `{timestamp}` and `{id}`. An `{id}` is followed by literal text or by
-/// nothing: without a separator, bytes could be moved between it and the next part under the same signature.
+/// One signed text must not be readable as two requests. Values that the sender's request carries (`{id}`, `{header:X}`,
+/// `{json:/x}`, ...) therefore have literal text between them, and [`Template::admits`] refuses values that hold its
+/// adjoining character. Three kinds of pieces stand next to others without it, as vendors sign `{timestamp}{body}` and
+/// `{url}{body}`:
+///
+/// - A timestamp has a fixed width there: a byte moved into it or out of it makes it malformed.
+/// - A URL is the configuration's; where a piece follows it at once, so is its query ([`Template::needs_whole_url`]).
+/// - Hashes of the body, the secret and the source's setting are not taken from the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
 
@@ -17,71 +23,149 @@ pub struct Template(Vec<Piece>);
 pub enum Piece {
     /// Text that is signed as it stands.
     Literal(String),
-    /// The raw body.
+    /// The raw body: `{body}`.
     Body,
-    /// The timestamp, as its header writes it.
+    /// The timestamp, as its place writes it: `{timestamp}`.
     Timestamp,
-    /// The event's id, as its header writes it.
+    /// The event's id, as its header writes it: `{id}`.
     Id,
+    /// The HTTP method: `{method}`.
+    Method,
+    /// The URL that the provider calls, with its query: `{url}`.
+    Url,
+    /// Path and query of that URL: `{uri}`.
+    Uri,
+    /// Its query, without the question mark: `{query}`.
+    Query,
+    /// A value of the request: `{header:X-Name}`, `{query:name}`, `{json:/pointer}` or `{form:name}`.
+    At(Location),
+    /// The fields of a form body, sorted by name, names and values one after another: `{form_sorted}`.
+    FormSorted,
+    /// The SHA-256 of the body in hexadecimal: `{body_sha256}`.
+    BodySha256,
+    /// The CRC-32 of the body in decimal: `{crc32}`. Covers no body: everyone can make another one with the same sum.
+    Crc32,
+    /// The secret: `{secret}`, for [`super::Kind::PlainHash`].
+    Secret,
+    /// The source's `setting`: `{setting}`, such as the id that the provider gave to the webhook.
+    Setting,
 }
 
-/// The parts of one request that a template can name; a part that it does not name is empty.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SignedParts<'a> {
-    pub(super) body: &'a [u8],
-    pub(super) timestamp: &'a [u8],
-    pub(super) id: &'a [u8],
-}
+/// What every placeholder but those with a location is called.
+const PLACEHOLDERS: [(&str, Piece); 12] = [
+    ("body", Piece::Body),
+    ("timestamp", Piece::Timestamp),
+    ("id", Piece::Id),
+    ("method", Piece::Method),
+    ("url", Piece::Url),
+    ("uri", Piece::Uri),
+    ("query", Piece::Query),
+    ("form_sorted", Piece::FormSorted),
+    ("body_sha256", Piece::BodySha256),
+    ("crc32", Piece::Crc32),
+    ("secret", Piece::Secret),
+    ("setting", Piece::Setting),
+];
 
 const INVALID: InvalidField = InvalidField::new(
     "a signed template",
-    "text with {body} once and optionally {timestamp} and {id}, where literal text stands between {id} and the next \
-     placeholder",
+    "text with placeholders such as {body}, {timestamp} and {id}, each at most once, where literal text stands between \
+     {body} and what else is taken from the request, but for {timestamp} and {url}",
 );
 
+impl Piece {
+    /// Whether its text is the request's own and can have any length.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Body | Self::FormSorted | Self::Id | Self::Query | Self::At(_))
+    }
+
+    /// Whether it is as long as the body, so that nothing limits what it holds.
+    fn is_whole_body(&self) -> bool {
+        matches!(self, Self::Body | Self::FormSorted)
+    }
+
+    /// The place of the request that it stands for.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        if let Self::At(location) = self { Some(location) } else { None }
+    }
+
+    /// Whether it is more than a name for bytes that are at hand, and must be made for each request.
+    pub(super) fn is_made(&self) -> bool {
+        !matches!(self, Self::Literal(_) | Self::Body | Self::Timestamp | Self::Id | Self::Secret)
+    }
+}
+
 impl Template {
+    /// The template of a kind that signs nothing.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
     /// The pieces, in the order in which they are signed.
     #[must_use]
     pub fn pieces(&self) -> &[Piece] {
         &self.0
     }
 
+    /// Whether the signature covers `piece`.
+    #[must_use]
+    pub fn has(&self, piece: &Piece) -> bool {
+        self.0.contains(piece)
+    }
+
     /// Whether the signature covers a timestamp.
     #[must_use]
     pub fn has_timestamp(&self) -> bool {
-        self.0.contains(&Piece::Timestamp)
+        self.has(&Piece::Timestamp)
     }
 
     /// Whether the signature covers an id.
     #[must_use]
     pub fn has_id(&self) -> bool {
-        self.0.contains(&Piece::Id)
+        self.has(&Piece::Id)
     }
 
-    /// Whether `id` can only be read as an id: it does not hold the separator that ends it.
-    pub(super) fn is_unambiguous(&self, id: &str) -> bool {
-        let after_id = self.0.iter().skip_while(|piece| **piece != Piece::Id).nth(1);
-        match after_id {
-            Some(Piece::Literal(separator)) => !id.contains(separator.as_str()),
-            Some(Piece::Body | Piece::Timestamp | Piece::Id) | None => true,
-        }
+    /// Whether another body would need another signature.
+    #[must_use]
+    pub fn covers_body(&self) -> bool {
+        self.has(&Piece::Body) || self.has(&Piece::BodySha256) || self.has(&Piece::FormSorted)
     }
 
-    /// The signed bytes, piece by piece.
-    pub(super) fn render<'a>(&'a self, parts: &SignedParts<'a>) -> impl Iterator<Item = &'a [u8]> {
-        self.0.iter().map(move |piece| match piece {
-            Piece::Literal(text) => text.as_bytes(),
-            Piece::Body => parts.body,
-            Piece::Timestamp => parts.timestamp,
-            Piece::Id => parts.id,
-        })
+    /// Whether a piece follows the URL at once, so that a query which is not configured could be lengthened by it.
+    pub(super) fn needs_whole_url(&self) -> bool {
+        let is_url = |piece: &Piece| matches!(piece, Piece::Url | Piece::Uri);
+        self.0.windows(2).any(|pair| is_url(&pair[0]) && !matches!(pair[1], Piece::Literal(_)))
+    }
+
+    /// Whether a timestamp stands next to another piece, with nothing between.
+    pub(super) fn has_bare_timestamp(&self) -> bool {
+        let is_bare = |one: &Piece, other: &Piece| *one == Piece::Timestamp && !matches!(other, Piece::Literal(_));
+        self.0.windows(2).any(|pair| is_bare(&pair[0], &pair[1]) || is_bare(&pair[1], &pair[0]))
+    }
+
+    /// Whether `value` can only be read as the value of `piece`: the byte that ends it is not in it.
+    pub(super) fn admits(&self, piece: &Piece, value: &[u8]) -> bool {
+        self.end_of(piece).is_none_or(|end| !value.contains(&end))
+    }
+
+    /// What ends `piece`. The text up to the body is read from its begin, the text behind it from its end; so it is the
+    /// first byte of the literal after the piece, or the last one of the literal before it.
+    fn end_of(&self, piece: &Piece) -> Option<u8> {
+        let at = self.0.iter().position(|one| one == piece)?;
+        let is_behind_body = self.0[..at].iter().any(Piece::is_whole_body);
+        let neighbour = if is_behind_body { self.0.get(at.checked_sub(1)?)? } else { self.0.get(at + 1)? };
+        let Piece::Literal(text) = neighbour else { return None };
+        if is_behind_body { text.bytes().next_back() } else { text.bytes().next() }
     }
 
     fn is_valid(&self) -> bool {
-        let count = |wanted: &Piece| self.0.iter().filter(|piece| *piece == wanted).count();
-        let id_is_separated =
-            self.0.windows(2).all(|pair| pair[0] != Piece::Id || matches!(pair[1], Piece::Literal(_)));
-        count(&Piece::Body) == 1 && count(&Piece::Timestamp) <= 1 && count(&Piece::Id) <= 1 && id_is_separated
+        let is_once = |piece: &Piece| self.0.iter().filter(|other| *other == piece).count() == 1;
+        let repeats = self.0.iter().filter(|piece| !matches!(piece, Piece::Literal(_))).any(|piece| !is_once(piece));
+        let whole_bodies = self.0.iter().filter(|piece| piece.is_whole_body()).count();
+        let is_separated = self.0.windows(2).all(|pair| !(pair[0].is_open() && pair[1].is_open()));
+        !repeats && whole_bodies <= 1 && is_separated && self.0.iter().any(|piece| !matches!(piece, Piece::Literal(_)))
     }
 }
 
@@ -98,12 +182,7 @@ impl FromStr for Template {
             }
             let Some(opened) = placeholder.strip_prefix('{') else { break };
             let (name, after) = opened.split_once('}').ok_or(INVALID)?;
-            pieces.push(match name {
-                "body" => Piece::Body,
-                "timestamp" => Piece::Timestamp,
-                "id" => Piece::Id,
-                _ => return Err(INVALID),
-            });
+            pieces.push(placeholder_called(name)?);
             rest = after;
         }
         let template = Self(pieces);
@@ -111,13 +190,29 @@ impl FromStr for Template {
     }
 }
 
+fn placeholder_called(name: &str) -> Result<Piece, InvalidField> {
+    if let Some((_, piece)) = PLACEHOLDERS.iter().find(|(known, _)| *known == name) {
+        return Ok(piece.clone());
+    }
+    match name.parse() {
+        Ok(Location::JsonKey(_) | Location::NumberedHeader(_) | Location::BodySha256 | Location::Arrival) | Err(_) => {
+            Err(INVALID)
+        }
+        Ok(location) => Ok(Piece::At(location)),
+    }
+}
+
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|piece| match piece {
-            Piece::Literal(text) => f.write_str(text),
-            Piece::Body => f.write_str("{body}"),
-            Piece::Timestamp => f.write_str("{timestamp}"),
-            Piece::Id => f.write_str("{id}"),
+        self.0.iter().try_for_each(|piece| {
+            if let Piece::Literal(text) = piece {
+                f.write_str(text)
+            } else if let Piece::At(location) = piece {
+                write!(f, "{{{location}}}")
+            } else {
+                let name = PLACEHOLDERS.iter().find(|(_, other)| other == piece).map_or("", |(name, _)| *name);
+                write!(f, "{{{name}}}")
+            }
         })
     }
 }

@@ -5,8 +5,12 @@ use jiff::Timestamp;
 
 use super::*;
 
+mod keys;
+mod kinds;
+mod known_answers;
 mod properties;
 mod refuses;
+mod sample;
 mod secrets;
 mod syntax;
 mod vectors;
@@ -26,7 +30,11 @@ fn secret(text: &str) -> Secret {
 }
 
 fn scheme(preset: &str) -> Scheme {
-    (crate::provider::preset(preset).unwrap().scheme)()
+    crate::provider::preset(preset).unwrap().scheme()
+}
+
+fn verify(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Identity, VerifyError> {
+    verifier.verify(&Received::post(headers, body), now)
 }
 
 fn verifier(preset: &str, secrets: &[&str]) -> Verifier {
@@ -44,8 +52,11 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 
 /// A request as `preset` would send it, with everything that it may carry in headers.
 fn signed(preset: &str, body: &[u8]) -> HeaderMap {
-    let message = ToSign { body, id: Some("evt_1"), event_type: Some("order.created"), timestamp: at(THEN) };
-    scheme(preset).sign(&secret(SECRET), &message).unwrap()
+    scheme(preset).sign(&secret(SECRET), &message(body)).unwrap().headers
+}
+
+fn message(body: &[u8]) -> ToSign<'_> {
+    ToSign { body, target: "/", id: Some("evt_1"), event_type: Some("order.created"), timestamp: at(THEN) }
 }
 
 fn identity(id: &str, event_type: &str) -> Result<Identity, VerifyError> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
 use jiff::{SignedDuration, Timestamp};
 
+use super::Location;
 use super::verify::VerifyError;
 use super::word::word;
 
@@ -35,10 +35,12 @@ pub struct TimestampRule {
 /// Where a timestamp stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimestampFrom {
-    /// In a header of its own: the first of these that is present.
-    Headers(Vec<HeaderName>),
-    /// In the signature's header, under the timestamp key of [`super::SignatureFormat::KeyValue`].
-    SignatureHeader,
+    /// In a place of its own: the first of these that is present.
+    At(Vec<Location>),
+    /// In the token's own claims: `iat`, `nbf` and `exp`, each where it is present.
+    Token,
+    /// Beside the signature, under the timestamp key of [`super::SignatureFormat::KeyValue`].
+    Signature,
 }
 
 /// Longest RFC 3339 text that is looked at, in bytes; nanoseconds and an offset take 35.
@@ -53,11 +55,21 @@ impl TimestampUnit {
         match self {
             Self::Seconds => digits(text, 12)?.checked_mul(MILLIS_PER_SECOND),
             Self::Milliseconds => digits(text, 15),
-            Self::Rfc3339 if text.len() <= RFC3339_MAX => {
+            Self::Rfc3339 if text.len() <= RFC3339_MAX && has_rfc3339_end(text) => {
                 let timestamp: Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
                 Some(timestamp.as_millisecond())
             }
             Self::Rfc3339 => None,
+        }
+    }
+
+    /// Whether `text`, which can be read, is as long as every timestamp of these centuries: a digit that is moved into it
+    /// or out of it cannot go unnoticed.
+    pub(super) fn has_usual_width(self, text: &[u8]) -> bool {
+        match self {
+            Self::Seconds => text.len() == 10 && text[0] != b'0',
+            Self::Milliseconds => text.len() == 13 && text[0] != b'0',
+            Self::Rfc3339 => true,
         }
     }
 
@@ -80,6 +92,15 @@ impl TimestampRule {
         } else {
             Err(VerifyError::StaleTimestamp { age: SignedDuration::from_millis(age), tolerance: self.tolerance })
         }
+    }
+}
+
+/// A `Z`, or an offset of hours and minutes: no shorter text is a timestamp too, so nothing behind it could be its end.
+fn has_rfc3339_end(text: &[u8]) -> bool {
+    match text {
+        [.., b'Z'] => true,
+        [.., b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].into_iter().all(u8::is_ascii_digit),
+        _ => false,
     }
 }
 

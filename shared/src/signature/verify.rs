@@ -1,24 +1,25 @@
 //! The judgement over a request: is it from who it says, now, and which event is it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
+use secrecy::zeroize::Zeroizing;
 
-use super::format::Claimed;
-use super::json;
+use super::composed::{join_id, join_type};
 use super::key::Key;
-use super::template::SignedParts;
-use super::{Location, Pointer, SECRETS_MAX, Scheme, Secret, SecretError, TimestampFrom};
-use crate::event::{BodyHash, EventId, EventType};
+use super::native;
+use super::received::Reader;
+use super::{
+    FetchedKey, KeyLocation, Kind, Location, Pointer, Received, SECRETS_MAX, Scheme, Secret, SecretError, TimestampFrom,
+};
+use crate::event::{EventId, EventType};
 
 /// A scheme with its live secrets made ready. `Debug` shows the scheme, never a key.
 pub struct Verifier {
     scheme: Scheme,
     keys: Vec<Key>,
-    /// Every JSON pointer of the id and the type, so that one pass over the body finds them all.
+    /// Every JSON pointer of the scheme, so that one pass over the body finds them all.
     pointers: Vec<Pointer>,
 }
 
@@ -34,19 +35,19 @@ pub struct Identity {
 /// Why a request is refused. All of them are the sender's to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// None of the signature headers is there.
-    #[error("the signature header {header} is missing")]
+    /// There is nothing at any of the places where a signature may stand.
+    #[error("{} with the signature is missing", in_words(place))]
     MissingSignature {
         /// The one that the scheme names first.
-        header: HeaderName,
+        place: Location,
     },
-    /// A header that decides something is there twice: another reader might believe the other one.
-    #[error("the header {header} appears more than once")]
-    DuplicateHeader {
+    /// A value that decides something is there twice: another reader might believe the other one.
+    #[error("{} appears more than once", in_words(place))]
+    Duplicate {
         /// Which one.
-        header: HeaderName,
+        place: Location,
     },
-    /// There is a signature header, and nothing in it is the signature of this request by a live secret.
+    /// There is a signature, and nothing in it is the signature of this request by a live secret.
     #[error("no signature matches")]
     InvalidSignature,
     /// The signature is right, but the request is too old, or from too far in the future.
@@ -72,18 +73,22 @@ impl Verifier {
     /// Makes `secrets` ready for `scheme`.
     ///
     /// # Errors
-    /// A scheme that contradicts itself; no secret or too many; a secret that is too short or not of the key's form.
+    /// A scheme that contradicts itself or lacks what its source must tell; no secret or too many; a secret that is too
+    /// short or not of the key's form.
     pub fn try_new(scheme: Scheme, secrets: &[Secret]) -> Result<Self, SecretError> {
         scheme.check()?;
-        if secrets.is_empty() {
-            return Err(SecretError::Missing);
+        scheme.check_source()?;
+        match (scheme.kind.has_secrets(), secrets.is_empty()) {
+            (true, true) => return Err(SecretError::Missing),
+            (false, false) => return Err(SecretError::Needless),
+            (true, false) | (false, true) => {}
         }
         if secrets.len() > SECRETS_MAX {
             return Err(SecretError::TooMany { count: secrets.len() });
         }
-        let prepare = |(index, secret)| Key::try_new(scheme.hash, scheme.key, secret, index);
+        let prepare = |(index, secret)| Key::try_new(&scheme, secret, index);
         let keys = secrets.iter().enumerate().map(prepare).collect::<Result<_, _>>()?;
-        let pointers = scheme.id.iter().chain(&scheme.event_type).filter_map(pointer).cloned().collect();
+        let pointers = scheme.pointers();
         Ok(Self { scheme, keys, pointers })
     }
 
@@ -93,82 +98,93 @@ impl Verifier {
         &self.scheme
     }
 
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The key that `received` is to be verified with, where a request names one that its provider keeps.
+    ///
+    /// # Errors
+    /// [`VerifyError`] if it names none, or one at a place that is not the provider's.
+    pub fn needs(&self, received: &Received<'_>) -> Result<Option<KeyLocation>, VerifyError> {
+        if !self.scheme.kind.fetches_keys() {
+            return Ok(None);
+        }
+        let mut reader = Reader::new(received, &self.pointers);
+        if self.scheme.kind == Kind::Plaid {
+            return native::plaid::location(&self.scheme, &mut reader).map(Some);
+        }
+        // What has no signature is not worth a request to anybody.
+        if self.offer(&mut reader)?.claimed.is_empty() {
+            return Err(VerifyError::InvalidSignature);
+        }
+        let location = if self.scheme.kind == Kind::PayPal {
+            native::paypal::location(&reader)
+        } else {
+            native::aws_sns::location(&mut reader)
+        };
+        location.map(Some)
+    }
+
+    /// The JSON that is to be posted to `location` to get its key; `None` if a GET is enough. It holds secrets.
+    #[must_use]
+    pub fn question(&self, location: &KeyLocation) -> Option<Zeroizing<Vec<u8>>> {
+        let credentials = self.keys.iter().find_map(|key| if let Key::Api(secret) = key { Some(secret) } else { None });
+        Some(Zeroizing::new(native::plaid::question(credentials?, location.name()?)))
+    }
+
     /// Judges a request received at `now` over its raw bytes: the signature, then the age, then id and type.
     ///
     /// What the signed text is made of (timestamp, signed id) must be well formed before there is anything to compare,
     /// so its absence is told before a wrong signature is. That a well formed timestamp is stale is told only to who
-    /// signed it.
+    /// signed it. The body is read before it is verified only where the signature, or a value that is signed by itself,
+    /// stands in it. What [`Self::needs`] a key that was fetched never verifies without it.
     ///
     /// # Errors
     /// [`VerifyError`] says what the sender must change.
-    pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Identity, VerifyError> {
-        let scheme = &self.scheme;
-        let (position, header) = self.signature_header(headers)?;
-        let claimed = scheme.format.read(header.as_bytes(), scheme.hash.tag_len(), scheme.encoding)?;
-        if claimed.is_empty() {
-            return Err(VerifyError::InvalidSignature);
-        }
+    pub fn verify(&self, received: &Received<'_>, now: Timestamp) -> Result<Identity, VerifyError> {
+        self.judge(received, now, None)
+    }
 
-        let (timestamp, sent) = self.timestamp(headers, position, &claimed)?;
-        let signed_id = self.signed_id(headers, position)?;
-        let parts = SignedParts { body, timestamp, id: signed_id.unwrap_or_default().as_bytes() };
-        if !self.keys.iter().any(|key| claimed.has(&key.tag(&scheme.template, &parts))) {
-            return Err(VerifyError::InvalidSignature);
-        }
-        if let Some(rule) = &scheme.timestamp {
+    /// The same, with the key that [`Self::needs`] told.
+    ///
+    /// # Errors
+    /// [`VerifyError`] says what the sender must change.
+    pub fn verify_with(
+        &self,
+        received: &Received<'_>,
+        now: Timestamp,
+        key: &FetchedKey,
+    ) -> Result<Identity, VerifyError> {
+        self.judge(received, now, Some(key))
+    }
+
+    fn judge(
+        &self,
+        received: &Received<'_>,
+        now: Timestamp,
+        key: Option<&FetchedKey>,
+    ) -> Result<Identity, VerifyError> {
+        let scheme = &self.scheme;
+        let mut reader = Reader::new(received, &self.pointers);
+        let proven = self.prove(&mut reader, now, key)?;
+        if let Some(rule) = scheme.timestamp.as_ref().filter(|rule| rule.from != TimestampFrom::Token) {
+            let sent = match proven.sent {
+                Some(sent) => sent,
+                None => self.timestamp(rule, &mut reader, proven.position, None)?.at,
+            };
             rule.judge(sent, now)?;
         }
-
-        let mut reader = Reader { headers, body, pointers: &self.pointers, picked: None };
-        let id = match signed_id {
-            Some(id) => Some(Cow::Borrowed(id.as_bytes())),
-            None => reader.first(scheme.paired(&scheme.id, position))?,
+        let id = match proven.id {
+            Some(id) => Some(id),
+            None => reader.name(scheme.paired(&scheme.id, proven.position), join_id)?,
         };
         let id = event_id(&id.ok_or(VerifyError::MissingEventId)?)?;
-        let event_type = reader.first(&scheme.event_type)?;
-        Ok(Identity { id, event_type: event_type.as_deref().map_or_else(EventType::unknown, event_type_or_unknown) })
-    }
-
-    fn signature_header<'h>(&self, headers: &'h HeaderMap) -> Result<(usize, &'h HeaderValue), VerifyError> {
-        for (position, name) in self.scheme.signature_headers.iter().enumerate() {
-            if let Some(value) = single(headers, name)? {
-                return Ok((position, value));
-            }
-        }
-        Err(VerifyError::MissingSignature { header: self.scheme.signature_headers[0].clone() })
-    }
-
-    /// The timestamp as it is signed, and in milliseconds since 1970; empty where the scheme has none.
-    fn timestamp<'h>(
-        &self,
-        headers: &'h HeaderMap,
-        position: usize,
-        claimed: &Claimed<'h>,
-    ) -> Result<(&'h [u8], i64), VerifyError> {
-        let Some(rule) = &self.scheme.timestamp else { return Ok((b"", 0)) };
-        let text = match &rule.from {
-            TimestampFrom::SignatureHeader => claimed.timestamp,
-            TimestampFrom::Headers(names) => {
-                first_header(headers, self.scheme.paired(names, position))?.map(HeaderValue::as_bytes)
-            }
+        let event_type = match proven.event_type {
+            Some(event_type) => Some(event_type),
+            None => reader.name(&scheme.event_type, join_type)?,
         };
-        let text = text.ok_or(VerifyError::MalformedRequest { what: "the timestamp is missing" })?;
-        let sent =
-            rule.unit.read(text).ok_or(VerifyError::MalformedRequest { what: "the timestamp is not well formed" })?;
-        Ok((text, sent))
-    }
-
-    /// The id that the signature covers, if it covers one.
-    fn signed_id<'h>(&self, headers: &'h HeaderMap, position: usize) -> Result<Option<&'h str>, VerifyError> {
-        if !self.scheme.template.has_id() {
-            return Ok(None);
-        }
-        let names = self.scheme.paired(&self.scheme.id, position).iter().filter_map(header_name);
-        let value = first_header(headers, names)?.ok_or(VerifyError::MissingEventId)?;
-        match std::str::from_utf8(value.as_bytes()) {
-            Ok(id) if self.scheme.template.is_unambiguous(id) => Ok(Some(id)),
-            Ok(_) | Err(_) => Err(MALFORMED_ID),
-        }
+        Ok(Identity { id, event_type: event_type.as_deref().map_or_else(EventType::unknown, event_type_or_unknown) })
     }
 }
 
@@ -178,65 +194,21 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// Reads locations of one verified request; its body is parsed at most once, and only if a location is in it.
-struct Reader<'a> {
-    headers: &'a HeaderMap,
-    body: &'a [u8],
-    pointers: &'a [Pointer],
-    picked: Option<Vec<Option<Cow<'a, str>>>>,
-}
+pub(super) const MALFORMED_ID: VerifyError = VerifyError::MalformedRequest { what: "the event id is not well formed" };
 
-impl<'a> Reader<'a> {
-    /// The value at the first location that has one.
-    fn first(&mut self, locations: &[Location]) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
-        for location in locations {
-            if let Some(value) = self.read(location)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
-    }
-
-    fn read(&mut self, location: &Location) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
-        Ok(match location {
-            Location::Header(name) => single(self.headers, name)?.map(|value| Cow::Borrowed(value.as_bytes())),
-            Location::Json(pointer) => self.pick(pointer).map(|value| match value {
-                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-            }),
-            Location::BodySha256 => Some(Cow::Owned(BodyHash::of(self.body).to_string().into_bytes())),
-        })
-    }
-
-    fn pick(&mut self, pointer: &Pointer) -> Option<Cow<'a, str>> {
-        let picked = self.picked.get_or_insert_with(|| json::pick(self.body, self.pointers));
-        let index = self.pointers.iter().position(|known| known == pointer)?;
-        picked[index].clone()
-    }
-}
-
-const MALFORMED_ID: VerifyError = VerifyError::MalformedRequest { what: "the event id is not well formed" };
-
-/// The value of `name`, which must not be there twice: a proxy or a handler might read the other one.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, VerifyError> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next();
-    match values.next() {
-        None => Ok(value),
-        Some(_) => Err(VerifyError::DuplicateHeader { header: name.clone() }),
-    }
-}
-
-fn first_header<'h, 'n>(
-    headers: &'h HeaderMap,
-    names: impl IntoIterator<Item = &'n HeaderName>,
-) -> Result<Option<&'h HeaderValue>, VerifyError> {
-    for name in names {
-        if let Some(value) = single(headers, name)? {
-            return Ok(Some(value));
+fn in_words(place: &Location) -> String {
+    match place {
+        Location::Header(name) => format!("the header {name}"),
+        Location::Query(name) => format!("the query parameter {name}"),
+        Location::Form(name) => format!("the form field {name}"),
+        Location::NumberedHeader(_)
+        | Location::Json(_)
+        | Location::JsonKey(_)
+        | Location::BodySha256
+        | Location::Arrival => {
+            format!("the value at {place}")
         }
     }
-    Ok(None)
 }
 
 fn event_id(bytes: &[u8]) -> Result<EventId, VerifyError> {
@@ -248,18 +220,4 @@ fn event_id(bytes: &[u8]) -> Result<EventId, VerifyError> {
 fn event_type_or_unknown(bytes: &[u8]) -> EventType {
     let text = std::str::from_utf8(bytes).ok();
     text.and_then(|text| EventType::try_new(text).ok()).unwrap_or_else(EventType::unknown)
-}
-
-pub(super) fn header_name(location: &Location) -> Option<&HeaderName> {
-    match location {
-        Location::Header(name) => Some(name),
-        Location::Json(_) | Location::BodySha256 => None,
-    }
-}
-
-fn pointer(location: &Location) -> Option<&Pointer> {
-    match location {
-        Location::Json(pointer) => Some(pointer),
-        Location::Header(_) | Location::BodySha256 => None,
-    }
 }

@@ -77,7 +77,7 @@ impl Endpoint {
             .map_err(|error| chain(&error).to_string())?;
         let signing = config.secret.clone().map(|secret| (signing_scheme(), secret));
         if let Some((scheme, secret)) = &signing {
-            let probe = ToSign { body: b"", id: Some("probe"), event_type: None, timestamp: Timestamp::UNIX_EPOCH };
+            let probe = to_sign(b"", "probe", Timestamp::UNIX_EPOCH);
             scheme.sign(secret, &probe).map_err(|error| error.to_string())?;
         }
         Ok(Self { client, url, signing })
@@ -117,9 +117,9 @@ impl Endpoint {
         }
         if let Some((scheme, secret)) = &self.signing {
             let id = event.key.to_string();
-            let message = ToSign { body: &event.body, id: Some(&id), event_type: None, timestamp: Timestamp::now() };
+            let message = to_sign(&event.body, &id, Timestamp::now());
             let signed = scheme.sign(secret, &message).map_err(|error| error.to_string())?;
-            for (name, value) in &signed {
+            for (name, value) in &signed.headers {
                 headers.insert(name, value.clone());
             }
         }
@@ -156,8 +156,12 @@ fn original_headers(event: &Event) -> HeaderMap {
     headers
 }
 
+fn to_sign<'a>(body: &'a [u8], id: &'a str, timestamp: Timestamp) -> ToSign<'a> {
+    ToSign { body, target: "/", id: Some(id), event_type: None, timestamp }
+}
+
 fn signing_scheme() -> Scheme {
-    (provider::preset("standard-webhooks").expect("the preset exists").scheme)()
+    provider::preset("standard-webhooks").expect("the preset exists").scheme()
 }
 
 #[cfg(test)]

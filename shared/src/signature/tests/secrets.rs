@@ -10,8 +10,19 @@ fn try_new(preset: &str, secrets: &[&str]) -> Result<(), SecretError> {
 #[test]
 fn a_verifier_without_a_secret_cannot_exist() {
     for preset in crate::provider::presets() {
-        assert_eq!(try_new(preset.name, &[]), Err(SecretError::Missing));
-        assert_eq!(try_new(preset.name, &[""]), Err(SecretError::TooShort { index: 0 }));
+        let scheme = sample::with_own_values(preset.scheme());
+        if !scheme.kind.has_secrets() {
+            assert!(Verifier::try_new(scheme.clone(), &[]).is_ok());
+            assert_eq!(Verifier::try_new(scheme, &[secret(SECRET)]).unwrap_err(), SecretError::Needless);
+            continue;
+        }
+        let empty = if scheme.kind.has_public_keys() {
+            SecretError::NotAPublicKey { index: 0, kind: scheme.kind }
+        } else {
+            SecretError::TooShort { index: 0 }
+        };
+        assert_eq!(Verifier::try_new(scheme.clone(), &[]).unwrap_err(), SecretError::Missing, "{}", preset.name);
+        assert_eq!(Verifier::try_new(scheme, &[secret("")]).unwrap_err(), empty, "{}", preset.name);
     }
 }
 
@@ -66,7 +77,7 @@ fn every_live_secret_verifies_and_no_other() {
         (&[OTHER_SECRET, OTHER_SECRET, OTHER_SECRET, SECRET], true),
         (&[OTHER_SECRET], false),
     ] {
-        let verdict = verifier("stripe", secrets).verify(&request, body, at(THEN));
+        let verdict = verify(&verifier("stripe", secrets), &request, body, at(THEN));
         let expected = if accepted { identity("evt_1", "unknown") } else { Err(VerifyError::InvalidSignature) };
         assert_eq!(verdict, expected);
     }

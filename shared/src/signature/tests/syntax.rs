@@ -20,17 +20,33 @@ fn refuses<T: FromStr<Err = InvalidField> + Debug>(texts: &[&str], message: &str
 
 #[test]
 fn words_are_read_and_written_and_others_refused() {
-    round_trips::<Hash>(&["sha256", "sha384", "sha512"]);
-    round_trips::<KeyForm>(&["utf8", "hex", "base64", "whsec"]);
+    round_trips::<Kind>(&[
+        "hmac",
+        "plain-hash",
+        "ed25519",
+        "ecdsa-p256",
+        "rsa",
+        "token",
+        "basic",
+        "jwt",
+        "jwt-rsa",
+        "jwt-es256",
+    ]);
+    round_trips::<Hash>(&["sha1", "sha256", "sha384", "sha512"]);
+    round_trips::<KeyForm>(&["utf8", "hex", "base64", "whsec", "whpk", "pem", "sha1-of"]);
     round_trips::<Encoding>(&["hex", "base64", "base64url"]);
     round_trips::<TimestampUnit>(&["s", "ms", "rfc3339"]);
-    round_trips::<Pairing>(&["independent", "by-position"]);
-    refuses::<Hash>(&["", "SHA256", "sha1", "md5", "sha256 "], "a hash must be sha256, sha384 or sha512");
-    refuses::<KeyForm>(&["", "raw"], "a key form must be utf8, hex, base64 or whsec");
+    round_trips::<Pairing>(&["independent", "by-position", "every"]);
+    refuses::<Kind>(
+        &["", "none", "HMAC", "jwt-none"],
+        "a kind of proof must be hmac, plain-hash, ed25519, ecdsa-p256, rsa, token, basic, jwt, jwt-rsa or jwt-es256",
+    );
+    refuses::<Hash>(&["", "SHA256", "sha-1", "md5", "sha256 "], "a hash must be sha1, sha256, sha384 or sha512");
+    refuses::<KeyForm>(&["", "raw"], "a key form must be utf8, hex, base64, whsec, whpk, pem or sha1-of");
     refuses::<Encoding>(&["base16"], "a signature encoding must be hex, base64 or base64url");
     refuses::<TimestampUnit>(&["sec"], "a timestamp unit must be s, ms or rfc3339");
-    refuses::<Pairing>(&["any"], "a pairing must be independent or by-position");
-    assert_eq!(Hash::ALL.len(), 3);
+    refuses::<Pairing>(&["any"], "a pairing must be independent, by-position or every");
+    assert_eq!(Hash::ALL.len(), 4);
 }
 
 #[test]
@@ -40,33 +56,64 @@ fn templates_are_read_and_written() {
         "{timestamp}.{body}",
         "{id}.{timestamp}.{body}",
         "v0:{timestamp}:{body}!",
-        "{body}{id}",
+        "{body}.{id}",
+        "{timestamp}{body}",
+        "{body}{timestamp}",
+        "{method}{url}{body}{timestamp}",
+        "{url}{form_sorted}",
+        "{secret}{body}",
+        "{header:x-id}|{header:x-time}|{setting}|{crc32}",
+        "{json:/a~1b/0}:{query:q}:{form:f}:{body_sha256}",
+        "{timestamp}{json:/signature/token}",
+        "{uri}\n{query}\n{body}",
     ]);
     refuses::<Template>(
         &[
             "",
             "body",
-            "{timestamp}",
             "{body}{body}",
             "{body",
             "{Body}",
             "{}{body}",
-            "{url}{body}",
+            "{host}{body}",
             "{id}{body}",
+            "{body}{id}",
+            "{header:x}{body}",
+            "{json:/a}{json:/b}",
+            "{query}{body}",
+            "{body}.{form_sorted}",
+            "{timestamp}{timestamp}{body}",
+            "{header:}{body}",
+            "{body-sha256}",
+            "{json-key:/}.{body}",
             "{{body}}",
         ],
-        "a signed template must be text with {body} once and optionally {timestamp} and {id}, where literal text stands \
-         between {id} and the next placeholder",
+        "a signed template must be text with placeholders such as {body}, {timestamp} and {id}, each at most once, where \
+         literal text stands between {body} and what else is taken from the request, but for {timestamp} and {url}",
     );
 }
 
 #[test]
 fn locations_are_read_and_written() {
-    round_trips::<Location>(&["header:x-id", "json:/id", "json:/a~1b/0/~0c", "json:/", "body-sha256"]);
+    round_trips::<Location>(&["header:x-id", "header:x-id-{n}", "query:id", "form:id", "json:/id", "json:/a~1b/0/~0c"]);
+    round_trips::<Location>(&["json:/", "json-key:/", "json-key:/!a", "json-key:/!a,b", "body-sha256", "arrival"]);
+    round_trips::<Composed>(&["header:x-id", "json:/id + json:/type + body-sha256"]);
     assert_eq!("header:X-Id".parse::<Location>().unwrap().to_string(), "header:x-id");
     refuses::<Location>(
-        &["", "x-id", "header:", "header:a b", "body-sha256:", "query:id"],
-        "a location must be header:<Name>, json:</pointer> or body-sha256",
+        &[
+            "",
+            "x-id",
+            "header:",
+            "header:a b",
+            "header:{n}",
+            "body-sha256:",
+            "query:",
+            "form:",
+            "json-key:a",
+            "cookie:id",
+        ],
+        "a location must be header:<Name>, query:<name>, json:</pointer>, json-key:/!<other key>, form:<name>, \
+         body-sha256 or arrival",
     );
     refuses::<Location>(
         &["json:", "json:id", "json:/1/2/3/4/5/6/7/8/9"],
@@ -75,15 +122,31 @@ fn locations_are_read_and_written() {
 }
 
 #[test]
+fn a_composed_name_has_at_most_six_parts() {
+    let seven = ["json:/a"; 7].join(" + ");
+    refuses::<Composed>(&[&seven], "a composed name must be at most 6 locations with \" + \" between");
+    assert!("json:/a + ".parse::<Composed>().is_err());
+}
+
+#[test]
 fn signature_formats_are_read_and_written() {
-    let formats =
-        ["raw", "prefix:sha256=", "prefix?:sha256=", "kv:t,v1", "kv:ts;h1", "kv:v1", "kv:;h1", "versioned:v1"];
+    let formats = [
+        "raw",
+        "prefix:Bearer ",
+        "prefix:sha256=",
+        "prefix?:sha256=",
+        "kv:t,v1",
+        "kv:ts;h1",
+        "kv:v1",
+        "kv:;h1",
+        "versioned:v1",
+    ];
     round_trips::<SignatureFormat>(&formats);
     for refused in [
         "",
         "raw:",
         "prefix:",
-        "prefix:a b",
+        "prefix:a\tb",
         "kv:",
         "kv:t,",
         "kv:t,t",
@@ -102,21 +165,48 @@ fn a_scheme_that_contradicts_itself_is_refused() {
     let generic = || scheme("generic");
     let standard = || scheme("standard-webhooks");
     let rule = || generic().timestamp.unwrap();
-    let in_signature = || Some(TimestampRule { from: TimestampFrom::SignatureHeader, ..rule() });
-    let nowhere = || Some(TimestampRule { from: TimestampFrom::Headers(vec![]), ..rule() });
-    let in_body = || vec!["json:/id".parse().unwrap()];
+    let in_signature = || Some(TimestampRule { from: TimestampFrom::Signature, ..rule() });
+    let nowhere = || Some(TimestampRule { from: TimestampFrom::At(vec![]), ..rule() });
+    let in_body = || vec!["json:/id".parse::<Composed>().unwrap()];
+    let text = |text: SchemeText| text.read().unwrap();
+    let base = SchemeText { at: &["header:x-sig"], id: &["json:/id"], ..SchemeText::HMAC };
+    let misplaced = [
+        SchemeText { at: &["body-sha256"], ..base },
+        SchemeText { at: &["json-key:/"], signed: "", kind: Kind::Token, ..base },
+        SchemeText { id: &["json-key:/"], ..base },
+        SchemeText { id: &["json:/a + header:x-{n}"], ..base },
+        SchemeText { event_type: &["header:x-{n}"], ..base },
+        SchemeText { signed: "{timestamp}.{body}", timestamp_at: &["header:x-{n}"], ..base },
+    ];
+    for scheme in misplaced {
+        assert_eq!(text(scheme).check(), Err(SchemeError::Misplaced), "{scheme:?}");
+    }
     for (scheme, error) in [
-        (Scheme { signature_headers: vec![], ..generic() }, SchemeError::NoSignatureHeader),
+        (Scheme { signature: vec![], ..generic() }, SchemeError::NoSignatureHeader),
         (Scheme { timestamp: None, ..generic() }, SchemeError::NoTimestamp),
         (Scheme { timestamp: nowhere(), ..generic() }, SchemeError::NoTimestamp),
         (Scheme { timestamp: generic().timestamp, ..scheme("generic-body") }, SchemeError::UnsignedTimestamp),
         (Scheme { timestamp: in_signature(), ..generic() }, SchemeError::NoTimestampKey),
         (Scheme { id: vec![], ..generic() }, SchemeError::NoId),
         (Scheme { id: in_body(), ..standard() }, SchemeError::SignedIdNotInHeader),
-        (Scheme { event_type: vec![Location::BodySha256], ..generic() }, SchemeError::TypeFromBodyHash),
+        (Scheme { event_type: vec![Location::BodySha256.into()], ..generic() }, SchemeError::TypeFromBodyHash),
         (Scheme { event_type: vec![in_body()[0].clone(); 9], ..generic() }, SchemeError::TooManyLocations),
         (Scheme { pairing: Pairing::ByPosition, ..generic() }, SchemeError::Unpaired),
         (Scheme { id: standard().id[..1].to_vec(), ..standard() }, SchemeError::Unpaired),
+        (text(SchemeText { signed: "", ..base }), SchemeError::NoSignedText),
+        (text(SchemeText { kind: Kind::Token, ..base }), SchemeError::NoSignedText),
+        (text(SchemeText { kind: Kind::PlainHash, ..base }), SchemeError::Secret),
+        (text(SchemeText { signed: "{secret}{body}", ..base }), SchemeError::Secret),
+        (text(SchemeText { key: KeyForm::Whpk, ..base }), SchemeError::KeyForm),
+        (text(SchemeText { kind: Kind::Ed25519, ..base }), SchemeError::KeyForm),
+        (text(SchemeText { kind: Kind::Token, signed: "", key: KeyForm::Hex, ..base }), SchemeError::KeyForm),
+        (text(SchemeText { signed: "{timestamp}", format: "kv:t,v", ..base }), SchemeError::UnsignedBody),
+        (text(SchemeText { at: &["json:/sig"], ..base }), SchemeError::SignatureInSignedBody),
+        (text(SchemeText { timestamp_at: &["header:x-time"], ..base }), SchemeError::UnsignedTimestamp),
+        (
+            text(SchemeText { signed: "{timestamp}.{body}", format: "kv:t,v", pairing: Pairing::Every, ..base }),
+            SchemeError::NoTimestampKey,
+        ),
     ] {
         assert_eq!(scheme.check(), Err(error));
         assert_eq!(Verifier::try_new(scheme, &[secret(SECRET)]).unwrap_err(), SecretError::Scheme(error));
@@ -140,8 +230,8 @@ fn sign_writes_the_headers_that_the_provider_would() {
 
 #[test]
 fn sign_names_an_event_without_an_id_by_its_body_where_an_id_is_signed() {
-    let message = ToSign { body: b"{}", id: None, event_type: None, timestamp: at(THEN) };
-    let headers = scheme("standard-webhooks").sign(&secret(SECRET), &message).unwrap();
+    let message = ToSign { id: None, event_type: None, ..message(b"{}") };
+    let headers = scheme("standard-webhooks").sign(&secret(SECRET), &message).unwrap().headers;
     assert_eq!(headers["webhook-id"], *crate::event::BodyHash::of(b"{}").to_string());
-    assert!(!scheme("github").sign(&secret(SECRET), &message).unwrap().contains_key("x-github-delivery"));
+    assert!(!scheme("github").sign(&secret(SECRET), &message).unwrap().headers.contains_key("x-github-delivery"));
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn check(preset: &str, secret: &str, pairs: &[(&str, &str)], body: &str, now: i64, expected: (&str, &str)) {
-    let verdict = verifier(preset, &[secret]).verify(&headers(pairs), body.as_bytes(), at(now));
+    let verdict = verify(&verifier(preset, &[secret]), &headers(pairs), body.as_bytes(), at(now));
     assert_eq!(verdict, identity(expected.0, expected.1), "{preset}");
 }
 
@@ -118,41 +118,40 @@ fn verifies_generic_requests_in_every_spelling() {
 /// Signed by Python's `hmac`, key `bytes(range(32))`: what `provider = "hmac"` can say beyond the presets.
 #[test]
 fn verifies_schemes_that_are_spelled_out() {
-    fn check(hash: &str, key: (&str, &str), template: &str, format: &str, encoding: &str, unit: &str, header: &str) {
-        let format: SignatureFormat = format.parse().unwrap();
-        let from = if format.has_timestamp() {
-            TimestampFrom::SignatureHeader
-        } else {
-            TimestampFrom::Headers(vec![HeaderName::from_static("x-time")])
-        };
-        let sent = if unit == "ms" { "1700000000123" } else { "2023-11-14T22:13:20Z" };
-        let scheme = Scheme {
-            hash: hash.parse().unwrap(),
-            key: key.0.parse().unwrap(),
-            template: template.parse().unwrap(),
-            signature_headers: vec![HeaderName::from_static("x-sig")],
-            format,
-            encoding: encoding.parse().unwrap(),
-            timestamp: Some(TimestampRule {
-                from,
-                unit: unit.parse().unwrap(),
-                tolerance: std::time::Duration::from_secs(5),
-            }),
-            id: vec!["header:x-id".parse().unwrap(), "json:/id".parse().unwrap()],
-            event_type: vec![],
-            pairing: Pairing::Independent,
-        };
-        let verifier = Verifier::try_new(scheme, &[secret(key.1)]).unwrap();
+    fn check(text: SchemeText, key: &str, header: &str) {
+        let scheme = SchemeText { at: &["header:X-Sig"], tolerance: 5, id: &["header:x-id", "json:/id"], ..text };
+        let sent =
+            if text.timestamp_unit == TimestampUnit::Milliseconds { "1700000000123" } else { "2023-11-14T22:13:20Z" };
+        let verifier = Verifier::try_new(scheme.read().unwrap(), &[secret(key)]).unwrap();
         let body = br#"{"id":"evt-1","type":"order.created"}"#;
-        let verdict = verifier.verify(&headers(&[("X-Sig", header), ("X-Time", sent)]), body, at(THEN));
-        assert_eq!(verdict, identity("evt-1", "unknown"), "{template}");
+        let verdict = verify(&verifier, &headers(&[("X-Sig", header), ("X-Time", sent)]), body, at(THEN));
+        assert_eq!(verdict, identity("evt-1", "unknown"), "{}", text.signed);
     }
-    let hex = ("hex", "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F");
-    let base64 = ("base64", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
-    let sha512 = "QG/8PPSgZnjmo/o83/yS2+c9kkjs/KyIwFlmuapJw2zJVW1MTLsukoWWUCvZ0IfHzVT8VFebOZCYWOtn5Ye0gg==";
-    let sha384 = "ny7ixtBZChzJM2U8OoMjLqwpOO3fFbLlYVo9We2vaGGjWCS8h3BFw4P5h2tBW_Ox";
-    let sha256 = "ts=1700000000;h1=da1a45059182ae709200570080f64b734cd11f1fade2255b86b6ee3dfee8354e";
-    check("sha512", hex, "v0:{timestamp}:{body}", "prefix:v0=", "base64", "ms", &format!("v0={sha512}"));
-    check("sha384", base64, "{body}{timestamp}", "raw", "base64url", "rfc3339", sha384);
-    check("sha256", hex, "{timestamp}:{body}", "kv:ts;h1", "hex", "s", sha256);
+    let hex = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F";
+    let base64 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let sha512 = SchemeText {
+        hash: Hash::Sha512,
+        key: KeyForm::Hex,
+        signed: "v0:{timestamp}:{body}",
+        format: "prefix:v0=",
+        encoding: Encoding::Base64,
+        timestamp_at: &["header:X-Time"],
+        timestamp_unit: TimestampUnit::Milliseconds,
+        ..SchemeText::HMAC
+    };
+    let signature = "v0=QG/8PPSgZnjmo/o83/yS2+c9kkjs/KyIwFlmuapJw2zJVW1MTLsukoWWUCvZ0IfHzVT8VFebOZCYWOtn5Ye0gg==";
+    check(sha512, hex, signature);
+    let sha384 = SchemeText {
+        hash: Hash::Sha384,
+        key: KeyForm::Base64,
+        signed: "{body}{timestamp}",
+        encoding: Encoding::Base64Url,
+        timestamp_at: &["header:X-Time"],
+        timestamp_unit: TimestampUnit::Rfc3339,
+        ..SchemeText::HMAC
+    };
+    check(sha384, base64, "ny7ixtBZChzJM2U8OoMjLqwpOO3fFbLlYVo9We2vaGGjWCS8h3BFw4P5h2tBW_Ox");
+    let sha256 = SchemeText { key: KeyForm::Hex, signed: "{timestamp}:{body}", format: "kv:ts;h1", ..SchemeText::HMAC };
+    let signature = "ts=1700000000;h1=da1a45059182ae709200570080f64b734cd11f1fade2255b86b6ee3dfee8354e";
+    check(sha256, hex, signature);
 }

@@ -19,8 +19,9 @@ use http::{HeaderMap, Method, Response};
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use tidegate_shared::process::install_tls;
 use url::{Host, Url};
+
+use crate::process::install_tls;
 
 /// Ports that are asked: others belong to services that were never meant to be asked by strangers.
 const PORTS: &[u16] = &[443];
@@ -78,8 +79,8 @@ impl From<reqwest::Error> for GuardError {
 /// Asks URLs that are not trusted. Clones share their connections.
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), tidegate_worker::api::GuardError> {
-/// let client = tidegate_worker::api::PublicClient::try_new()?;
+/// # async fn example() -> Result<(), tidegate_shared::guard::GuardError> {
+/// let client = tidegate_shared::guard::PublicClient::try_new()?;
 /// let answer = client.get("https://example.com/avatar").await?;
 /// println!("{} bytes", answer.body().len());
 /// # Ok(())

@@ -1,0 +1,116 @@
+//! Reads `[source.signature]`: a scheme that is spelled out, for a provider without a preset.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::reader::{Section, Setting};
+use crate::signature::{
+    Composed, Encoding, Hash, KeyForm, Kind, Location, Pairing, PublicUrl, Scheme, SignatureFormat, Template,
+    TimestampFrom, TimestampRule, TimestampUnit,
+};
+
+/// The time in which a signed timestamp counts as fresh where a scheme does not say otherwise.
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+pub(super) fn read_signature(section: &Section<'_>) -> Option<Scheme> {
+    let kind = section.or("kind", Field(Kind::Hmac)).0;
+    let template = read_template(section, kind);
+    let signature = read_places(section, "header", "at");
+    let timestamp_at = read_places(section, "timestamp_header", "timestamp_at");
+    let unit = section.or("timestamp_unit", Field(TimestampUnit::Seconds)).0;
+    let ids: Option<Vec<Field<Composed>>> = section.required_list("id");
+    let fields = Scheme {
+        kind,
+        hash: section.or("hash", Field(Hash::Sha256)).0,
+        key: section.or("key", Field(KeyForm::Utf8)).0,
+        template: template?,
+        signature: signature.unwrap_or_default(),
+        format: section.or("format", Field(SignatureFormat::Raw)).0,
+        encoding: section.or("encoding", Field(Encoding::Hex)).0,
+        timestamp: None,
+        id: plain(ids?),
+        event_type: plain(section.list("event_type").unwrap_or_default()),
+        pairing: section.or("pairing", Field(Pairing::Independent)).0,
+        body_claim: section.get::<String>("body_claim").and_then(|claim| format!("/{claim}").parse().ok()),
+        unsigned_body: section.or("unsafe_unsigned_body", false),
+        url: PublicUrl::Unknown,
+        setting: None,
+    };
+    let is_token = kind.is_jwt();
+    let beside = if is_token { TimestampFrom::Token } else { TimestampFrom::Signature };
+    let has_timestamp = fields.template.has_timestamp() || timestamp_at.is_some() || is_token;
+    let timestamp = has_timestamp.then(|| TimestampRule {
+        from: timestamp_at.map_or(beside, TimestampFrom::At),
+        unit,
+        tolerance: TOLERANCE,
+    });
+    let scheme = Scheme { timestamp, ..fields };
+    if scheme.unsigned_body {
+        section.warn("unsafe_unsigned_body", "whoever has seen one request can send another body with its signature");
+    }
+    scheme.check().map_err(|error| section.mistake("signed", error.to_string())).is_ok().then_some(scheme)
+}
+
+fn read_template(section: &Section<'_>, kind: Kind) -> Option<Template> {
+    if kind.has_template() {
+        return section.required::<Field<Template>>("signed").map(|template| template.0);
+    }
+    if section.get::<Field<Template>>("signed").is_some() {
+        section.mistake("signed", format!("kind {:?} has its own way and no signed text", kind.as_str()));
+    }
+    Some(Template::empty())
+}
+
+/// Places under `locations`, or headers under `names`.
+fn read_places(section: &Section<'_>, names: &'static str, locations: &'static str) -> Option<Vec<Location>> {
+    let headers: Option<Vec<Field<HeaderName>>> = section.list(names);
+    let places: Option<Vec<Field<Location>>> = section.list(locations);
+    if headers.is_some() && places.is_some() {
+        section.mistake(locations, format!("it says what {names} says too; leave one of them out"));
+    }
+    places.map(plain).or_else(|| Some(plain(headers?).into_iter().map(Location::Header).collect()))
+}
+
+/// A field of a scheme, in the words that the scheme itself reads.
+struct Field<T>(T);
+
+fn plain<T>(fields: Vec<Field<T>>) -> Vec<T> {
+    fields.into_iter().map(|field| field.0).collect()
+}
+
+impl Setting for Field<Kind> {
+    const EXPECTED: &'static str = "\"hmac\", \"plain-hash\", \"ed25519\", \"ecdsa-p256\", \"rsa\", \"token\", \"basic\", \"jwt\", \"jwt-rsa\" \
+         or \"jwt-es256\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match Kind::from_str(text) {
+            Ok(kind) if kind.is_native() => Err(format!("{text:?} is a provider of its own")),
+            Ok(kind) => Ok(Self(kind)),
+            Err(_) => Err(String::new()),
+        }
+    }
+}
+
+macro_rules! field {
+    ($($type:ty => $expected:literal),* $(,)?) => {$(
+        impl Setting for Field<$type> {
+            const EXPECTED: &'static str = $expected;
+            fn from_text(text: &str) -> Result<Self, String> {
+                <$type>::from_str(text).map(Self).map_err(|_| String::new())
+            }
+        }
+    )*};
+}
+field! {
+    Template => "what is signed, such as \"{timestamp}.{body}\"",
+    HeaderName => "a header's name",
+    SignatureFormat => "\"raw\", \"prefix:sha256=\", \"prefix?:sha256=\", \"kv:t,v1\" or \"versioned:v1\"",
+    TimestampUnit => "\"s\", \"ms\" or \"rfc3339\"",
+    Location => "\"header:Name\", \"query:name\", \"json:/pointer\" or \"form:name\"",
+    Composed => "\"header:Name\", \"query:name\", \"json:/pointer\", \"form:name\", \"body-sha256\" or \"arrival\", or several with \" + \" between",
+    Hash => "\"sha1\", \"sha256\", \"sha384\" or \"sha512\"",
+    KeyForm => "\"utf8\", \"hex\", \"base64\", \"whsec\", \"whpk\", \"pem\" or \"sha1-of\"",
+    Encoding => "\"hex\", \"base64\" or \"base64url\"",
+    Pairing => "\"independent\", \"by-position\" or \"every\"",
+}

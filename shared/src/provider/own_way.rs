@@ -1,0 +1,121 @@
+//! Providers whose proof no template can say: each has code of its own, in `signature/native`.
+
+use super::Preset;
+use crate::signature::{Encoding, Hash, KeyForm, Kind, SchemeText};
+
+const TWILIO: SchemeText = SchemeText {
+    kind: Kind::Twilio,
+    hash: Hash::Sha1,
+    signed: "{url}{form_sorted}",
+    at: &["header:X-Twilio-Signature"],
+    encoding: Encoding::Base64,
+    id: &["header:I-Twilio-Idempotency-Token", "body-sha256"],
+    event_type: &[
+        "form:MessageStatus",
+        "form:SmsStatus",
+        "form:CallStatus",
+        "form:EventType",
+        "json:/0/type",
+        "json:/type",
+    ],
+    ..SchemeText::HMAC
+};
+
+pub(super) const PRESETS: &[Preset] = &[
+    Preset {
+        name: "twilio",
+        title: "Twilio",
+        scheme: TWILIO,
+        source: "npm twilio 6.3.1 lib/webhooks/webhooks.js and https://www.twilio.com/docs/usage/webhooks/webhooks-security",
+        proven: "vectors signed and judged by npm twilio 6.3.1",
+        note: "needs the public URL exactly as configured at Twilio. A body that is no form is covered only by bodySHA256 \
+               in the query, and refused without it. The idempotency token is not signed.",
+        ..Preset::PLAIN
+    },
+    Preset {
+        name: "twilio-shared-key",
+        title: "Twilio (shared key, SHA-256)",
+        scheme: SchemeText { hash: Hash::Sha256, ..TWILIO },
+        source: "npm twilio 6.3.1 lib/webhooks/webhooks.js and https://www.twilio.com/docs/usage/webhooks/webhook-shared-keys",
+        proven: "vectors signed and judged by npm twilio 6.3.1",
+        note: "a public beta of Twilio's. X-Twilio-Webhooks-Signature-Settings names key and algorithm and is ignored: the \
+               source decides.",
+        ..Preset::PLAIN
+    },
+    Preset {
+        name: "adyen",
+        title: "Adyen (payments)",
+        scheme: SchemeText {
+            kind: Kind::Adyen,
+            key: KeyForm::Hex,
+            signed: "",
+            encoding: Encoding::Base64,
+            id: &[
+                "json:/notificationItems/0/NotificationRequestItem/pspReference + \
+                 json:/notificationItems/0/NotificationRequestItem/eventCode + \
+                 json:/notificationItems/0/NotificationRequestItem/success + \
+                 json:/notificationItems/0/NotificationRequestItem/eventDate",
+                "body-sha256",
+            ],
+            event_type: &["json:/notificationItems/0/NotificationRequestItem/eventCode"],
+            ..SchemeText::HMAC
+        },
+        source: "npm @adyen/api-library 32.1.0 utils/hmacValidator, PyPI Adyen 16.0.0 util.py",
+        proven: "vectors signed and judged by npm @adyen/api-library 32.1.0",
+        note: "eight fields of each item are signed, the rest is not. A notification of several items has the body's hash \
+               as its id.",
+        ..Preset::PLAIN
+    },
+    Preset {
+        name: "braintree",
+        title: "Braintree",
+        scheme: SchemeText {
+            kind: Kind::Braintree,
+            hash: Hash::Sha1,
+            key: KeyForm::Sha1Of,
+            signed: "{form:bt_payload}",
+            at: &["form:bt_signature"],
+            id: &["body-sha256"],
+            ..SchemeText::HMAC
+        },
+        source: "npm braintree 3.40.0 lib/braintree/webhook_notification_gateway.js, PyPI braintree 4.48.0 \
+                 webhook_notification_gateway.py",
+        proven: "vectors signed and judged by npm braintree 3.40.0",
+        note: "a secret is the public key, a colon and the private key. The type is read from the XML in bt_payload; the \
+               time there is signed and not judged.",
+        ..Preset::PLAIN
+    },
+    Preset {
+        name: "livekit",
+        title: "LiveKit",
+        scheme: SchemeText {
+            at: &["header:Authorization"],
+            format: "prefix?:Bearer ",
+            encoding: Encoding::Base64,
+            id: &["json:/id"],
+            event_type: &["json:/event"],
+            body_claim: "sha256",
+            ..SchemeText::JWT
+        },
+        source: "npm livekit-server-sdk 2.19.2 dist/WebhookReceiver.js, dist/AccessToken.js",
+        proven: "vectors signed by npm livekit-server-sdk 2.19.2 AccessToken, judged by WebhookReceiver.receive",
+        note: "the token stands bare in Authorization; the secret is the API secret. The issuer is not judged.",
+        ..Preset::PLAIN
+    },
+    Preset {
+        name: "microsoft-graph",
+        title: "Microsoft Graph",
+        scheme: SchemeText {
+            kind: Kind::MicrosoftGraph,
+            signed: "",
+            id: &["arrival"],
+            event_type: &["json:/value/0/lifecycleEvent", "json:/value/0/changeType"],
+            ..SchemeText::HMAC
+        },
+        source: "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
+        proven: "vectors computed independently",
+        note: "Nothing is signed: clientState, given with the subscription, must stand in every item. Bodies of distinct \
+               changes can be the same and need not have an id: each request is an event. validationTokens are not judged.",
+        ..Preset::PLAIN
+    },
+];
