@@ -6,9 +6,15 @@
 use crate::signature::{Scheme, SchemeText};
 
 mod certificate;
+mod code;
+mod commerce;
+mod documents;
 mod generic;
 mod github;
+mod messaging;
 mod own_way;
+mod payments;
+mod products;
 mod standard_webhooks;
 mod stripe;
 
@@ -82,6 +88,12 @@ const FAMILIES: &[&[Preset]] = &[
     standard_webhooks::PRESETS,
     certificate::PRESETS,
     own_way::PRESETS,
+    commerce::PRESETS,
+    payments::PRESETS,
+    code::PRESETS,
+    messaging::PRESETS,
+    documents::PRESETS,
+    products::PRESETS,
     generic::PRESETS,
 ];
 

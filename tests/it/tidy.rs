@@ -68,7 +68,9 @@ fn only_adapters_name_their_client_library() {
         let strays: Vec<_> = every_source()
             .into_iter()
             .filter(|path| path.to_string_lossy().contains("/src/"))
-            .filter(|path| !["/tests/", "/chaos/"].iter().any(|harness| path.to_string_lossy().contains(harness)))
+            .filter(|path| {
+                !["/tests/", "/chaos/", "/bench/"].iter().any(|harness| path.to_string_lossy().contains(harness))
+            })
             .filter(|path| !homes.iter().any(|home| path.to_string_lossy().contains(home)))
             .filter(|path| read(path).lines().any(|line| line.starts_with(&format!("use {library}::"))))
             .collect();
