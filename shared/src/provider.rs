@@ -6,6 +6,7 @@
 use crate::signature::{Scheme, SchemeText};
 
 mod certificate;
+mod form;
 mod generic;
 mod github;
 mod own_way;
@@ -82,6 +83,7 @@ const FAMILIES: &[&[Preset]] = &[
     standard_webhooks::PRESETS,
     certificate::PRESETS,
     own_way::PRESETS,
+    form::PRESETS,
     generic::PRESETS,
 ];
 
