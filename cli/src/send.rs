@@ -208,6 +208,7 @@ fn is_form(scheme: &Scheme) -> bool {
         .chain(scheme.id.iter().flat_map(Composed::parts))
         .any(|place| matches!(place, Location::Form(_)))
         || scheme.template.has(&Piece::FormSorted)
+        || scheme.template.has(&Piece::FormPhp)
 }
 
 /// Writes a top-level field of a JSON body, leaving every other byte as it is.

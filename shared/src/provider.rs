@@ -9,6 +9,7 @@ mod certificate;
 mod code;
 mod commerce;
 mod documents;
+mod form;
 mod generic;
 mod github;
 mod messaging;
@@ -94,6 +95,7 @@ const FAMILIES: &[&[Preset]] = &[
     messaging::PRESETS,
     documents::PRESETS,
     products::PRESETS,
+    form::PRESETS,
     generic::PRESETS,
 ];
 

@@ -30,6 +30,7 @@ mod timestamp;
 
 mod claimed;
 mod der;
+mod document;
 mod fetched_key;
 mod json;
 mod key;

@@ -33,6 +33,7 @@ pub(super) fn read_signature(section: &Section<'_>) -> Option<Scheme> {
         id: plain(ids?),
         event_type: plain(section.list("event_type").unwrap_or_default()),
         pairing: section.or("pairing", Field(Pairing::Independent)).0,
+        json_field: section.get("json_field"),
         body_claim: section.get::<String>("body_claim").and_then(|claim| format!("/{claim}").parse().ok()),
         unsigned_body: section.or("unsafe_unsigned_body", false),
         url: PublicUrl::Unknown,

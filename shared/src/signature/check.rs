@@ -125,7 +125,8 @@ impl Scheme {
             return Err(SchemeError::UnsignedBody);
         }
         let is_in_body = self.signature.iter().any(Location::is_in_body);
-        if is_in_body && self.template.covers_body() && !self.kind.is_native() {
+        let is_left_out = self.kind.is_native() || self.template.has(&Piece::FormPhp);
+        if is_in_body && self.template.covers_body() && !is_left_out {
             Err(SchemeError::SignatureInSignedBody)
         } else {
             Ok(())

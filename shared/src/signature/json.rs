@@ -36,6 +36,12 @@ pub(super) struct Picked<'b> {
 }
 
 impl<'b> Picked<'b> {
+    /// The same, without the document.
+    pub(super) fn into_owned<'o>(self) -> Picked<'o> {
+        let own = |value: Option<Cow<'b, str>>| value.map(|value| Cow::Owned(value.into_owned()));
+        Picked { values: self.values.into_iter().map(own).collect(), repeated: self.repeated, seen: self.seen }
+    }
+
     /// The value at the pointer number `index`.
     pub(super) fn value(&self, index: usize) -> Option<&Cow<'b, str>> {
         self.values.get(index)?.as_ref()

@@ -35,6 +35,8 @@ pub struct Scheme {
     /// Whether it is known and accepted that the signature does not cover the body: whoever has seen one request can send
     /// another body with its signature.
     pub unsigned_body: bool,
+    /// The field in which the JSON stands where the body is a form, url-encoded or multipart.
+    pub json_field: Option<String>,
     /// The claim that holds the body's SHA-256, for JSON Web Tokens.
     pub body_claim: Option<Pointer>,
     /// The URL that the provider calls, for `{url}` and `{uri}`.

@@ -108,8 +108,8 @@ impl Scheme {
             let Signed { headers, target, body } = &signed;
             let received = Received { method: &Method::POST, target, headers, body };
             let pointers = self.pointers();
-            let made =
-                signed_text::make(self, &mut Reader::new(&received, &pointers)).map_err(|unmade| match unmade {
+            let made = signed_text::make(self, &mut Reader::new(&received, &pointers, self.json_field.as_deref()))
+                .map_err(|unmade| match unmade {
                     Unmade::Absent(location) => SecretError::NoPlace { location: location.clone() },
                     Unmade::Refused(error) => SecretError::Unsignable(error),
                 })?;

@@ -35,6 +35,7 @@ impl SignedText<'_> {
             | Piece::Query
             | Piece::At(_)
             | Piece::FormSorted
+            | Piece::FormPhp
             | Piece::BodySha256
             | Piece::Crc32
             | Piece::Setting => made.next().map(AsRef::as_ref).unwrap_or_default(),
@@ -107,6 +108,7 @@ where
             admitted(reader.read_once(location).map_err(Unmade::Refused)?.ok_or(Unmade::Absent(location))?)?
         }
         Piece::FormSorted => Cow::Owned(sorted_form(received.body).map_err(Unmade::Refused)?.into_bytes()),
+        Piece::FormPhp => Cow::Owned(php_form(received.body, &scheme.signature).map_err(Unmade::Refused)?.into_bytes()),
         Piece::BodySha256 => Cow::Owned(BodyHash::of(received.body).to_string().into_bytes()),
         Piece::Crc32 => Cow::Owned(crc32fast::hash(received.body).to_string().into_bytes()),
         Piece::Setting => Cow::Borrowed(scheme.setting.as_deref().unwrap_or_default().as_bytes()),
@@ -120,15 +122,37 @@ const FIELDS_MAX: usize = 1_000;
 /// The fields of a form body, sorted by name and value, names and values one after another; a field that is there twice
 /// with one value counts once.
 pub(super) fn sorted_form(body: &[u8]) -> Result<String, VerifyError> {
-    let mut fields: Vec<_> = form_urlencoded::parse(body).take(FIELDS_MAX + 1).collect();
-    if fields.len() > FIELDS_MAX {
-        return Err(VerifyError::MalformedRequest { what: "the form has too many fields" });
-    }
-    fields.sort();
+    let mut fields = sorted_fields(body)?;
     fields.dedup();
     Ok(fields.iter().fold(String::new(), |mut text, (name, value)| {
         text.push_str(name);
         text.push_str(value);
         text
     }))
+}
+
+/// The fields of a form body, sorted by name, as PHP's `serialize` writes an array of strings; without the one that the
+/// signature stands in.
+fn php_form(body: &[u8], signature: &[Location]) -> Result<String, VerifyError> {
+    let is_signature = |name: &str| signature.contains(&Location::Form(name.to_owned()));
+    let mut fields = sorted_fields(body)?;
+    fields.retain(|(name, _)| !is_signature(name));
+    if let Some(pair) = fields.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(VerifyError::Duplicate { place: Location::Form(pair[0].0.clone().into_owned()) });
+    }
+    let string = |text: &str| format!("s:{}:\"{text}\";", text.len());
+    let items: String = fields.iter().flat_map(|(name, value)| [string(name), string(value)]).collect();
+    Ok(format!("a:{}:{{{items}}}", fields.len()))
+}
+
+/// Names and values, sorted.
+type Fields<'b> = Vec<(Cow<'b, str>, Cow<'b, str>)>;
+
+fn sorted_fields(body: &[u8]) -> Result<Fields<'_>, VerifyError> {
+    let mut fields: Vec<_> = form_urlencoded::parse(body).take(FIELDS_MAX + 1).collect();
+    fields.sort();
+    if fields.len() > FIELDS_MAX {
+        return Err(VerifyError::MalformedRequest { what: "the form has too many fields" });
+    }
+    Ok(fields)
 }

@@ -8,12 +8,12 @@ use super::{InvalidField, Location};
 /// What is signed, such as `{timestamp}.{body}`: literal text around the parts of a request.
 ///
 /// One signed text must not be readable as two requests. Values that the sender's request carries (`{id}`, `{header:X}`,
-/// `{json:/x}`, ...) therefore have literal text between them, and [`Template::admits`] refuses values that hold its
+/// `{json:/x}`, ...) therefore have literal text between them, and `admits` refuses values that hold its
 /// adjoining character. Three kinds of pieces stand next to others without it, as vendors sign `{timestamp}{body}` and
 /// `{url}{body}`:
 ///
 /// - A timestamp has a fixed width there: a byte moved into it or out of it makes it malformed.
-/// - A URL is the configuration's; where a piece follows it at once, so is its query ([`Template::needs_whole_url`]).
+/// - A URL is the configuration's; where a piece follows it at once, so is its query (`needs_whole_url`).
 /// - Hashes of the body, the secret and the source's setting are not taken from the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
@@ -41,6 +41,8 @@ pub enum Piece {
     At(Location),
     /// The fields of a form body, sorted by name, names and values one after another: `{form_sorted}`.
     FormSorted,
+    /// The fields of a form body but the signature's, sorted by name, as PHP serializes them: `{form_php}`.
+    FormPhp,
     /// The SHA-256 of the body in hexadecimal: `{body_sha256}`.
     BodySha256,
     /// The CRC-32 of the body in decimal: `{crc32}`. Covers no body: everyone can make another one with the same sum.
@@ -52,7 +54,7 @@ pub enum Piece {
 }
 
 /// What every placeholder but those with a location is called.
-const PLACEHOLDERS: [(&str, Piece); 12] = [
+const PLACEHOLDERS: [(&str, Piece); 13] = [
     ("body", Piece::Body),
     ("timestamp", Piece::Timestamp),
     ("id", Piece::Id),
@@ -61,6 +63,7 @@ const PLACEHOLDERS: [(&str, Piece); 12] = [
     ("uri", Piece::Uri),
     ("query", Piece::Query),
     ("form_sorted", Piece::FormSorted),
+    ("form_php", Piece::FormPhp),
     ("body_sha256", Piece::BodySha256),
     ("crc32", Piece::Crc32),
     ("secret", Piece::Secret),
@@ -76,12 +79,12 @@ const INVALID: InvalidField = InvalidField::new(
 impl Piece {
     /// Whether its text is the request's own and can have any length.
     fn is_open(&self) -> bool {
-        matches!(self, Self::Body | Self::FormSorted | Self::Id | Self::Query | Self::At(_))
+        self.is_whole_body() || matches!(self, Self::Id | Self::Query | Self::At(_))
     }
 
     /// Whether it is as long as the body, so that nothing limits what it holds.
     fn is_whole_body(&self) -> bool {
-        matches!(self, Self::Body | Self::FormSorted)
+        matches!(self, Self::Body | Self::FormSorted | Self::FormPhp)
     }
 
     /// The place of the request that it stands for.
@@ -130,7 +133,7 @@ impl Template {
     /// Whether another body would need another signature.
     #[must_use]
     pub fn covers_body(&self) -> bool {
-        self.has(&Piece::Body) || self.has(&Piece::BodySha256) || self.has(&Piece::FormSorted)
+        self.0.iter().any(|piece| piece.is_whole_body() || *piece == Piece::BodySha256)
     }
 
     /// Whether a piece follows the URL at once, so that a query which is not configured could be lengthened by it.

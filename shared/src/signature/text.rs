@@ -40,6 +40,8 @@ pub struct SchemeText {
     pub pairing: Pairing,
     /// As in [`Scheme::unsigned_body`].
     pub unsigned_body: bool,
+    /// The field in which the JSON stands where the body is a form, url-encoded or multipart.
+    pub json_field: &'static str,
     /// The claim that holds the body's SHA-256, for JSON Web Tokens.
     pub body_claim: &'static str,
 }
@@ -61,6 +63,7 @@ impl SchemeText {
         event_type: &[],
         pairing: Pairing::Independent,
         unsigned_body: false,
+        json_field: "",
         body_claim: "",
     };
     /// An Ed25519 signature in hexadecimal, the public key in hexadecimal too.
@@ -108,6 +111,7 @@ impl SchemeText {
             event_type: each(self.event_type)?,
             pairing: self.pairing,
             unsigned_body: self.unsigned_body,
+            json_field: Some(self.json_field).filter(|field| !field.is_empty()).map(str::to_owned),
             body_claim: body_claim.map(|claim| format!("/{claim}").parse()).transpose()?,
             url: PublicUrl::Unknown,
             setting: None,

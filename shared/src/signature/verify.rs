@@ -98,6 +98,10 @@ impl Verifier {
         &self.scheme
     }
 
+    fn reader<'a, 'v>(&'v self, received: &'v Received<'a>) -> Reader<'a, 'v> {
+        Reader::new(received, &self.pointers, self.scheme.json_field.as_deref())
+    }
+
     pub(super) fn keys(&self) -> &[Key] {
         &self.keys
     }
@@ -110,7 +114,7 @@ impl Verifier {
         if !self.scheme.kind.fetches_keys() {
             return Ok(None);
         }
-        let mut reader = Reader::new(received, &self.pointers);
+        let mut reader = self.reader(received);
         if self.scheme.kind == Kind::Plaid {
             return native::plaid::location(&self.scheme, &mut reader).map(Some);
         }
@@ -166,7 +170,7 @@ impl Verifier {
         key: Option<&FetchedKey>,
     ) -> Result<Identity, VerifyError> {
         let scheme = &self.scheme;
-        let mut reader = Reader::new(received, &self.pointers);
+        let mut reader = self.reader(received);
         let proven = self.prove(&mut reader, now, key)?;
         if let Some(rule) = scheme.timestamp.as_ref().filter(|rule| rule.from != TimestampFrom::Token) {
             let sent = match proven.sent {

@@ -3,9 +3,9 @@
 //! By twilio-node, `lib/webhooks/webhooks.js`. The library tries the URL with the standard port and without, since a
 //! request does not tell which of them was configured. Which key and hash count is configured, whatever a header says.
 
-use http::{HeaderMap, header};
 use url::form_urlencoded;
 
+use super::super::document::is_form;
 use super::super::key::Key;
 use super::super::prove::{Offer, Proven};
 use super::super::received::Reader;
@@ -35,13 +35,6 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
     } else {
         Err(VerifyError::InvalidSignature)
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    const FORM: &str = "application/x-www-form-urlencoded";
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|text| text.split(';').next());
-    media_type.is_some_and(|text| text.trim().eq_ignore_ascii_case(FORM))
 }
 
 /// Without it, nothing that is signed would cover the body.

@@ -16,7 +16,9 @@ fn a_verifier_without_a_secret_cannot_exist() {
             assert_eq!(Verifier::try_new(scheme, &[secret(SECRET)]).unwrap_err(), SecretError::Needless);
             continue;
         }
-        let empty = if scheme.kind.has_public_keys() {
+        let empty = if scheme.key == KeyForm::Pem {
+            SecretError::Undecodable { index: 0, form: KeyForm::Pem }
+        } else if scheme.kind.has_public_keys() {
             SecretError::NotAPublicKey { index: 0, kind: scheme.kind }
         } else {
             SecretError::TooShort { index: 0 }

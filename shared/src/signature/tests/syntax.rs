@@ -61,6 +61,7 @@ fn templates_are_read_and_written() {
         "{body}{timestamp}",
         "{method}{url}{body}{timestamp}",
         "{url}{form_sorted}",
+        "{form_php}",
         "{secret}{body}",
         "{header:x-id}|{header:x-time}|{setting}|{crc32}",
         "{json:/a~1b/0}:{query:q}:{form:f}:{body_sha256}",

@@ -1,0 +1,91 @@
+//! Where in a body its JSON is.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+use url::form_urlencoded;
+
+use super::Received;
+
+/// The JSON of a body: all of it, or what stands in its `field` where the body is a form. A field that is there twice is
+/// none.
+pub(super) fn document<'a>(received: &Received<'a>, field: Option<&str>) -> Cow<'a, [u8]> {
+    let body = received.body;
+    let Some(field) = field else { return Cow::Borrowed(body) };
+    if is_form(received.headers) {
+        let values = form_urlencoded::parse(body).filter(|(name, _)| name == field).map(|(_, value)| value);
+        return only(values).map_or(Cow::Borrowed(b""), |value| Cow::Owned(value.into_owned().into_bytes()));
+    }
+    match boundary(received.headers).zip(std::str::from_utf8(body).ok()) {
+        Some((boundary, text)) => only(parts(text, &boundary, field)).map_or(Cow::Borrowed(b""), Cow::Borrowed),
+        None => Cow::Borrowed(body),
+    }
+}
+
+/// Whether the body is said to be `application/x-www-form-urlencoded`.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers)
+        .is_some_and(|(media_type, _)| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+/// What separates the parts of a `multipart/form-data` ([RFC 7578](https://www.rfc-editor.org/rfc/rfc7578)).
+fn boundary(headers: &HeaderMap) -> Option<String> {
+    let (media_type, parameters) = media_type(headers)?;
+    let boundary = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("boundary="));
+    boundary
+        .filter(|_| media_type.eq_ignore_ascii_case("multipart/form-data"))
+        .map(|text| text.trim_matches('"').to_owned())
+}
+
+fn media_type(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    Some((media_type.trim(), parameters))
+}
+
+/// The contents of the parts called `field`.
+fn parts<'t>(text: &'t str, boundary: &str, field: &str) -> impl Iterator<Item = &'t [u8]> {
+    let name = format!("name=\"{field}\"");
+    let parts = text.split(&format!("--{boundary}")).skip(1).collect::<Vec<_>>();
+    parts.into_iter().filter_map(move |part| {
+        let (head, content) = part.strip_prefix("\r\n")?.split_once("\r\n\r\n")?;
+        let is_called_so = |line: &str| line.split(';').any(|parameter| parameter.trim() == name);
+        head.lines().any(is_called_so).then_some(content.strip_suffix("\r\n")?.as_bytes())
+    })
+}
+
+fn only<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    if values.next().is_none() { Some(first) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(content_type: &str, body: &str, expected: &str) {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
+        let found = document(&Received::post(&headers, body.as_bytes()), Some("json"));
+        assert_eq!(std::str::from_utf8(&found).unwrap(), expected, "{body}");
+    }
+
+    #[test]
+    fn json_is_found_in_every_kind_of_body() {
+        const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+        check("application/json", "{}", "{}");
+        check(FORM, "a=b&json=%7B%7D", "{}");
+        check(FORM, "json=1&json=2", "");
+        check(FORM, "a=b", "");
+        let part =
+            |name: &str, content: &str| format!("--xyz\r\nContent-Disposition: form-data; {name}\r\n\r\n{content}\r\n");
+        let whole = |parts: &[String]| format!("{}--xyz--\r\n", parts.concat());
+        for content_type in ["multipart/form-data; boundary=xyz", "Multipart/Form-Data; charset=x; boundary=\"xyz\""] {
+            let parts = [part("name=\"a\"", "b"), part("name=\"json\"", "{\r\n\r\n}")];
+            check(content_type, &whole(&parts), "{\r\n\r\n}");
+            check(content_type, &whole(&[part("filename=\"json\"", "{}")]), "");
+            check(content_type, &whole(&[part("name=\"json\"", "1"), part("name=\"json\"", "2")]), "");
+            check(content_type, "--xyz\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{}", "");
+            check(content_type, "", "");
+        }
+    }
+}
