@@ -67,7 +67,6 @@ fn instructions(program: &Path, name: &str, runs: u32) -> Result<u64> {
     let output = command.output().context("valgrind does not start")?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{name}: {told}");
-    let line =
-        told.lines().find_map(|line| line.split_once("Collected :")).with_context(|| format!("{name}: {told}"))?;
-    Ok(line.1.trim().parse()?)
+    let line = told.lines().find_map(|line| line.split_once("refs:")).with_context(|| format!("{name}: {told}"))?;
+    Ok(line.1.trim().replace(',', "").parse()?)
 }
