@@ -74,7 +74,13 @@ impl Active {
     }
 
     fn indices(self) -> impl Iterator<Item = usize> {
-        (0..POINTERS_MAX).filter(move |index| self.has(*index))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let first = (rest != 0).then(|| rest.trailing_zeros() as usize);
+            // Takes away the lowest bit that is set.
+            rest &= rest.wrapping_sub(1);
+            first
+        })
     }
 }
 

@@ -17,10 +17,9 @@ use super::{
     VerifyError,
 };
 
-/// What a request offers to prove itself.
+/// Where a request offers to prove itself.
 pub(super) struct Offer<'a> {
-    pub(super) claimed: Claimed,
-    /// Which of the scheme's places it stands at.
+    /// Which of the scheme's places the signature stands at.
     pub(super) position: usize,
     /// The timestamp that stands beside it.
     timestamp: Option<Cow<'a, [u8]>>,
@@ -78,7 +77,8 @@ impl Verifier {
 
     fn prove_text<'a>(&'a self, reader: &mut Reader<'a, '_>, keys: &[Key]) -> Result<Proven<'a>, VerifyError> {
         let scheme = self.scheme();
-        let Offer { claimed, position, timestamp: beside } = self.offer(reader)?;
+        let mut claimed = self.nothing_claimed();
+        let Offer { position, timestamp: beside } = self.offer(reader, &mut claimed)?;
         if claimed.is_empty() {
             return Err(VerifyError::InvalidSignature);
         }
@@ -99,32 +99,42 @@ impl Verifier {
         Ok(Proven { position, id, event_type: None, sent: timestamp.as_ref().map(|sent| sent.at) })
     }
 
-    /// Everything that the request offers as its signature, from the first place that has something, or from every one.
-    pub(super) fn offer<'a>(&self, reader: &mut Reader<'a, '_>) -> Result<Offer<'a>, VerifyError> {
+    /// Room for what a request claims; it is large, and filled where it stays.
+    pub(super) fn nothing_claimed(&self) -> Claimed {
         let scheme = self.scheme();
-        let mut claimed = Claimed::new(scheme.kind, scheme.hash, scheme.encoding);
+        Claimed::new(scheme.kind, scheme.hash, scheme.encoding)
+    }
+
+    /// Takes everything that the request offers as its signature, from the first place that has something, or from every
+    /// one.
+    pub(super) fn offer<'a>(
+        &self,
+        reader: &mut Reader<'a, '_>,
+        claimed: &mut Claimed,
+    ) -> Result<Offer<'a>, VerifyError> {
+        let scheme = self.scheme();
         let mut found = None;
         for (position, place) in scheme.signature.iter().enumerate() {
             let headers = reader.received.headers;
             if let Location::NumberedHeader(prefix) = place {
-                if self.offer_numbered(prefix, headers, &mut claimed)? {
+                if self.offer_numbered(prefix, headers, claimed)? {
                     found = Some((position, None));
                 }
             } else if let (Location::Header(name), Pairing::Every) = (place, scheme.pairing) {
                 // Some providers send the header again for each of their secrets.
                 for value in headers.get_all(name) {
-                    scheme.format.read(value.as_bytes(), &mut claimed)?;
+                    scheme.format.read(value.as_bytes(), claimed)?;
                     found = Some((position, None));
                 }
             } else if let Some(text) = reader.read_once(place)? {
-                found = Some((position, self.offer_text(text, &mut claimed)?));
+                found = Some((position, self.offer_text(text, claimed)?));
             }
             if found.is_some() && scheme.pairing != Pairing::Every {
                 break;
             }
         }
         match found {
-            Some((position, timestamp)) => Ok(Offer { claimed, position, timestamp }),
+            Some((position, timestamp)) => Ok(Offer { position, timestamp }),
             None => Err(VerifyError::MissingSignature { place: scheme.signature[0].clone() }),
         }
     }

@@ -72,6 +72,9 @@ pub(super) fn make<'a, 's>(scheme: &'s Scheme, reader: &mut Reader<'a, '_>) -> R
 where
     's: 'a,
 {
+    if !scheme.template.has_made() {
+        return Ok(Vec::new());
+    }
     scheme
         .template
         .pieces()

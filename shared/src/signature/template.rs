@@ -16,7 +16,19 @@ use super::{InvalidField, Location};
 /// - A URL is the configuration's; where a piece follows it at once, so is its query (`needs_whole_url`).
 /// - Hashes of the body, the secret and the source's setting are not taken from the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template {
+    pieces: Vec<Piece>,
+    /// What every request asks of the pieces, found once.
+    facts: Facts,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Facts {
+    has_timestamp: bool,
+    has_bare_timestamp: bool,
+    has_id: bool,
+    has_made: bool,
+}
 
 /// One piece of a [`Template`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,50 +114,67 @@ impl Piece {
 impl Template {
     /// The template of a kind that signs nothing.
     #[must_use]
-    pub const fn empty() -> Self {
-        Self(Vec::new())
+    pub fn empty() -> Self {
+        Self::new(Vec::new())
+    }
+
+    fn new(pieces: Vec<Piece>) -> Self {
+        let is_bare = |one: &Piece, other: &Piece| *one == Piece::Timestamp && !matches!(other, Piece::Literal(_));
+        let facts = Facts {
+            has_timestamp: pieces.contains(&Piece::Timestamp),
+            has_bare_timestamp: pieces
+                .windows(2)
+                .any(|pair| is_bare(&pair[0], &pair[1]) || is_bare(&pair[1], &pair[0])),
+            has_id: pieces.contains(&Piece::Id),
+            has_made: pieces.iter().any(Piece::is_made),
+        };
+        Self { pieces, facts }
     }
 
     /// The pieces, in the order in which they are signed.
     #[must_use]
     pub fn pieces(&self) -> &[Piece] {
-        &self.0
+        &self.pieces
     }
 
     /// Whether the signature covers `piece`.
     #[must_use]
     pub fn has(&self, piece: &Piece) -> bool {
-        self.0.contains(piece)
+        self.pieces.contains(piece)
     }
 
     /// Whether the signature covers a timestamp.
     #[must_use]
     pub fn has_timestamp(&self) -> bool {
-        self.has(&Piece::Timestamp)
+        self.facts.has_timestamp
     }
 
     /// Whether the signature covers an id.
     #[must_use]
     pub fn has_id(&self) -> bool {
-        self.has(&Piece::Id)
+        self.facts.has_id
     }
 
     /// Whether another body would need another signature.
     #[must_use]
     pub fn covers_body(&self) -> bool {
-        self.0.iter().any(|piece| piece.is_whole_body() || *piece == Piece::BodySha256)
+        self.pieces.iter().any(|piece| piece.is_whole_body() || *piece == Piece::BodySha256)
     }
 
     /// Whether a piece follows the URL at once, so that a query which is not configured could be lengthened by it.
     pub(super) fn needs_whole_url(&self) -> bool {
         let is_url = |piece: &Piece| matches!(piece, Piece::Url | Piece::Uri);
-        self.0.windows(2).any(|pair| is_url(&pair[0]) && !matches!(pair[1], Piece::Literal(_)))
+        self.pieces.windows(2).any(|pair| is_url(&pair[0]) && !matches!(pair[1], Piece::Literal(_)))
     }
 
     /// Whether a timestamp stands next to another piece, with nothing between.
     pub(super) fn has_bare_timestamp(&self) -> bool {
-        let is_bare = |one: &Piece, other: &Piece| *one == Piece::Timestamp && !matches!(other, Piece::Literal(_));
-        self.0.windows(2).any(|pair| is_bare(&pair[0], &pair[1]) || is_bare(&pair[1], &pair[0]))
+        self.facts.has_bare_timestamp
+    }
+
+    /// Whether a piece must be made for each request.
+    pub(super) fn has_made(&self) -> bool {
+        self.facts.has_made
     }
 
     /// Whether `value` can only be read as the value of `piece`: the byte that ends it is not in it.
@@ -156,19 +185,23 @@ impl Template {
     /// What ends `piece`. The text up to the body is read from its begin, the text behind it from its end; so it is the
     /// first byte of the literal after the piece, or the last one of the literal before it.
     fn end_of(&self, piece: &Piece) -> Option<u8> {
-        let at = self.0.iter().position(|one| one == piece)?;
-        let is_behind_body = self.0[..at].iter().any(Piece::is_whole_body);
-        let neighbour = if is_behind_body { self.0.get(at.checked_sub(1)?)? } else { self.0.get(at + 1)? };
+        let at = self.pieces.iter().position(|one| one == piece)?;
+        let is_behind_body = self.pieces[..at].iter().any(Piece::is_whole_body);
+        let neighbour = if is_behind_body { self.pieces.get(at.checked_sub(1)?)? } else { self.pieces.get(at + 1)? };
         let Piece::Literal(text) = neighbour else { return None };
         if is_behind_body { text.bytes().next_back() } else { text.bytes().next() }
     }
 
     fn is_valid(&self) -> bool {
-        let is_once = |piece: &Piece| self.0.iter().filter(|other| *other == piece).count() == 1;
-        let repeats = self.0.iter().filter(|piece| !matches!(piece, Piece::Literal(_))).any(|piece| !is_once(piece));
-        let whole_bodies = self.0.iter().filter(|piece| piece.is_whole_body()).count();
-        let is_separated = self.0.windows(2).all(|pair| !(pair[0].is_open() && pair[1].is_open()));
-        !repeats && whole_bodies <= 1 && is_separated && self.0.iter().any(|piece| !matches!(piece, Piece::Literal(_)))
+        let is_once = |piece: &Piece| self.pieces.iter().filter(|other| *other == piece).count() == 1;
+        let repeats =
+            self.pieces.iter().filter(|piece| !matches!(piece, Piece::Literal(_))).any(|piece| !is_once(piece));
+        let whole_bodies = self.pieces.iter().filter(|piece| piece.is_whole_body()).count();
+        let is_separated = self.pieces.windows(2).all(|pair| !(pair[0].is_open() && pair[1].is_open()));
+        !repeats
+            && whole_bodies <= 1
+            && is_separated
+            && self.pieces.iter().any(|piece| !matches!(piece, Piece::Literal(_)))
     }
 }
 
@@ -188,7 +221,7 @@ impl FromStr for Template {
             pieces.push(placeholder_called(name)?);
             rest = after;
         }
-        let template = Self(pieces);
+        let template = Self::new(pieces);
         if template.is_valid() { Ok(template) } else { Err(INVALID) }
     }
 }
@@ -207,7 +240,7 @@ fn placeholder_called(name: &str) -> Result<Piece, InvalidField> {
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|piece| {
+        self.pieces.iter().try_for_each(|piece| {
             if let Piece::Literal(text) = piece {
                 f.write_str(text)
             } else if let Piece::At(location) = piece {

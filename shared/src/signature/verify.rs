@@ -119,7 +119,9 @@ impl Verifier {
             return native::plaid::location(&self.scheme, &mut reader).map(Some);
         }
         // What has no signature is not worth a request to anybody.
-        if self.offer(&mut reader)?.claimed.is_empty() {
+        let mut claimed = self.nothing_claimed();
+        self.offer(&mut reader, &mut claimed)?;
+        if claimed.is_empty() {
             return Err(VerifyError::InvalidSignature);
         }
         let location = if self.scheme.kind == Kind::PayPal {

@@ -34,14 +34,15 @@ pub(in super::super) fn prove<'a>(
     reader: &mut Reader<'a, '_>,
     key: &PublicKey,
 ) -> Result<Proven<'a>, VerifyError> {
-    let offer = verifier.offer(reader)?;
+    let mut claimed = verifier.nothing_claimed();
+    let offer = verifier.offer(reader, &mut claimed)?;
     let scheme = verifier.scheme();
     let version: &[u8] = if scheme.hash == Hash::Sha1 { b"1" } else { b"2" };
     let is_right_version = reader.read_once(&field("SignatureVersion"))?.as_deref() == Some(version);
     let topic = reader.read_once(&field("TopicArn"))?;
     let is_own_topic = topic.as_deref() == scheme.setting.as_deref().map(str::as_bytes);
     let text = signed_text(reader)?;
-    if is_right_version && is_own_topic && offer.claimed.long().any(|signature| key.verifies(&text, signature)) {
+    if is_right_version && is_own_topic && claimed.long().any(|signature| key.verifies(&text, signature)) {
         Ok(Proven::at(offer.position))
     } else {
         Err(VerifyError::InvalidSignature)

@@ -17,7 +17,8 @@ use crate::event::BodyHash;
 const BODY_HASH: &str = "bodySHA256";
 
 pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '_>) -> Result<Proven<'a>, VerifyError> {
-    let Offer { claimed, position, .. } = verifier.offer(reader)?;
+    let mut claimed = verifier.nothing_claimed();
+    let Offer { position, .. } = verifier.offer(reader, &mut claimed)?;
     let received = *reader.received;
     let fields = if received.body.is_empty() || is_form(received.headers) {
         sorted_form(received.body)?
