@@ -197,7 +197,14 @@ impl Source {
             .map_err(LinkError::Channel)?;
         let open = Open::default();
         let (acks, acknowledging) = Acks::new(open.clone());
-        drop(self.shared.tasks.spawn_job(acknowledging));
+        let shutdown = self.shared.tasks.shutdown().clone();
+        drop(self.shared.tasks.spawn_job(async move {
+            tokio::select! {
+                () = acknowledging => {}
+                // Connections stop after the work that settles: what still holds a delivery has been given up.
+                () = shutdown.cancelled() => {}
+            }
+        }));
         let lease = Lease {
             queue: self.queue.clone(),
             shared: Arc::clone(&self.shared),

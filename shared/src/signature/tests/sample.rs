@@ -1,5 +1,7 @@
 //! A request as the provider of any preset would send it: with all that its scheme reads, signed by a key of the tests.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
@@ -69,7 +71,8 @@ fn body_for(scheme: &Scheme, text: &str) -> Vec<u8> {
         let signed = scheme.template.pieces().iter().filter_map(Piece::location);
         scheme.id.iter().chain(&scheme.event_type).flat_map(Composed::parts).chain(signed)
     };
-    let fields: Vec<_> =
+    // Each once, though it may be signed and name the event.
+    let fields: BTreeSet<_> =
         places().filter_map(|place| if let Location::Form(name) = place { Some(name) } else { None }).collect();
     if !fields.is_empty() || scheme.template.has(&Piece::FormSorted) || scheme.template.has(&Piece::FormPhp) {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
