@@ -63,7 +63,7 @@ impl fmt::Debug for RedisSettings {
 }
 
 /// Why Redis did not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
     /// It did not answer within the time limit; what was asked may have been done.
     #[error("no answer within {0:?}")]
@@ -148,16 +148,13 @@ impl RedisServer {
         };
         let asked = async {
             self.connection().await?;
-            match line.ask(command).await {
-                Some(Ok(value)) => Ok(T::from_redis_value(value).map_err(RedisError::from)?),
-                Some(Err(error)) => {
-                    if error.is_unrecoverable_error() {
-                        self.shared.lost.notify_one();
-                    }
-                    Err(error.into())
-                }
-                None => Err(CallError::Resting),
+            let answer = line.ask(command).await;
+            if let Err(CallError::Redis(error)) = &answer
+                && error.is_unrecoverable_error()
+            {
+                self.shared.lost.notify_one();
             }
+            Ok(T::from_redis_value(answer?).map_err(RedisError::from)?)
         };
         self.guarded(asked).await
     }

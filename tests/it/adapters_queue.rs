@@ -1,4 +1,4 @@
-//! RabbitMQ's and Redis's adapters against real servers: what they promise when all is well, and when it is not.
+//! RabbitMQ's adapter against real servers: what it promises when all is well, and when it is not.
 //!
 //! Tests that stop, block or kill a server start one of their own.
 
@@ -12,11 +12,9 @@ use lapin::options::{
     BasicGetOptions, BasicRejectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
-use tidegate_shared::claims::redis::{RedisClaims, RedisSettings};
-use tidegate_shared::claims::{ClaimToken, ClaimsError, Decision};
 use tidegate_shared::config::PublisherKind;
 use tidegate_shared::event::{BodyHash, Event, EventId, EventKey, EventType, HandlerName, RequestId, SourceName};
-use tidegate_shared::health::{Health, HealthCell};
+use tidegate_shared::health::Health;
 use tidegate_shared::pattern::Pattern;
 use tidegate_shared::queue::rabbitmq::{
     RabbitMqDeliveries, RabbitMqPublisher, RabbitMqQueue, RabbitMqSettings, delete_topology,
@@ -24,48 +22,12 @@ use tidegate_shared::queue::rabbitmq::{
 use tidegate_shared::queue::{DELIVERY_LIMIT, Delivery, HandlerQueue, PublishError, SettleError, Stream, Topology};
 use tidegate_shared::tasks::Tasks;
 use tidegate_shared::wire::{Message, Progress, WireMessage};
-use tidegate_tests::servers::{RabbitMq, Redis};
+use tidegate_tests::eventually::eventually;
+use tidegate_tests::health::{becomes, is_up};
+use tidegate_tests::servers::RabbitMq;
 
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-#[expect(clippy::unused_async, reason = "the harness will start servers here")]
-async fn rabbitmq_url() -> String {
-    from_environment("TIDEGATE_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
-}
-
-#[expect(clippy::unused_async, reason = "the harness will start servers here")]
-async fn redis_url() -> String {
-    from_environment("TIDEGATE_TEST_REDIS_URL", "redis://127.0.0.1:6379")
-}
-
-#[expect(clippy::disallowed_methods, reason = "stands in for the harness, which finds the servers")]
-fn from_environment(name: &str, default: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| default.to_owned())
-}
-
-/// Waits until `condition` answers, and says what it waited for if it does not.
-async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = condition().await {
-            return found;
-        }
-        assert!(started.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn becomes(cell: &HealthCell, what: &str, is: impl Fn(&Health) -> bool) -> Health {
-    let mut watch = cell.watch();
-    let waited = tokio::time::timeout(PATIENCE, watch.wait_for(is)).await;
-    assert!(waited.is_ok(), "never {what}; last: {}", cell.get());
-    waited.expect("in time").expect("the component lives").clone()
-}
-
-async fn is_up(cell: &HealthCell) {
-    becomes(cell, "up", Health::is_up).await;
-}
 
 /// What holds for whatever publishes.
 macro_rules! for_each_publisher {
@@ -97,13 +59,23 @@ for_each_publisher! {
 
 /// A namespace of one's own on a broker, with one handler for `shop:order.*` whose ladder is one second.
 struct Bench {
+    broker: RabbitMq,
     settings: RabbitMqSettings,
     topology: Topology,
     tasks: Tasks,
 }
 
 impl Bench {
-    fn on(url: &str) -> Self {
+    async fn shared() -> Self {
+        Self::on(RabbitMq::shared_or_own().await.expect("a RabbitMQ"))
+    }
+
+    /// With a broker of one's own, to break.
+    async fn own() -> Self {
+        Self::on(RabbitMq::own().await.expect("a RabbitMQ to break"))
+    }
+
+    fn on(broker: RabbitMq) -> Self {
         let handler = HandlerQueue {
             name: handler(),
             on: vec![Pattern::try_new("shop:order.*").expect("a valid pattern")],
@@ -111,14 +83,11 @@ impl Bench {
             prefetch: 8,
         };
         Self {
-            settings: RabbitMqSettings::try_new([url]).expect("a valid URL"),
+            settings: RabbitMqSettings::try_new([broker.url()]).expect("a valid URL"),
+            broker,
             topology: Topology { namespace: format!("t{}", uuid::Uuid::now_v7().simple()), handlers: vec![handler] },
             tasks: Tasks::new(),
         }
-    }
-
-    async fn shared() -> Self {
-        Self::on(&rabbitmq_url().await)
     }
 
     fn publisher(&self, kind: PublisherKind) -> RabbitMqPublisher {
@@ -324,11 +293,15 @@ async fn the_delivery_limit_leads_to_dead_with_the_handlers_name() {
     delivery.ticket.retry(Duration::from_secs(1), &message).await.expect("durable");
     deliveries.cancel().await;
 
-    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let (_connection, channel) = admin(bench.broker.url()).await;
     let name = bench.name("handler.orders");
     for _ in 0..=DELIVERY_LIMIT {
         let get = || channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: false });
-        let got = eventually("it comes again", async || get().await.expect("an answer")).await;
+        let got = eventually("the message", PATIENCE, async || {
+            get().await.map_err(|error| error.to_string())?.ok_or_else(|| "the queue is empty".to_owned())
+        })
+        .await
+        .expect("it comes again");
         got.acker.reject(BasicRejectOptions { requeue: true }).await.expect("rejected");
     }
     let last = next(&mut queue.consume(&Stream::Dead, 1)).await;
@@ -363,7 +336,7 @@ async fn a_replay_goes_to_its_handler_only() {
 async fn a_foreign_message_is_delivered_and_does_not_decode() {
     let bench = Bench::shared().await;
     let queue = bench.queue_up().await;
-    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let (_connection, channel) = admin(bench.broker.url()).await;
     #[expect(clippy::disallowed_methods, reason = "a foreign publisher")]
     channel
         .basic_publish(
@@ -385,7 +358,7 @@ async fn a_foreign_message_is_delivered_and_does_not_decode() {
 // Goal: a queue that somebody declared otherwise is named, with what to do; and heals without a restart.
 async fn a_queue_with_other_arguments_is_named_in_health(kind: PublisherKind) {
     let bench = Bench::shared().await;
-    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let (_connection, channel) = admin(bench.broker.url()).await;
     let queue = bench.name("handler.orders");
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.expect("declared");
@@ -405,7 +378,7 @@ async fn a_queue_with_other_arguments_is_named_in_health(kind: PublisherKind) {
 async fn a_returned_message_poisons_the_channel_and_is_never_accepted(kind: PublisherKind) {
     let bench = Bench::shared().await;
     let publisher = bench.publisher_up_of(kind).await;
-    let (_connection, channel) = admin(&rabbitmq_url().await).await;
+    let (_connection, channel) = admin(bench.broker.url()).await;
     let delete_alternate = async || {
         let unrouted = bench.name("unrouted");
         channel.exchange_delete(unrouted.as_str().into(), ExchangeDeleteOptions::default()).await.expect("deleted");
@@ -436,20 +409,15 @@ async fn a_returned_message_poisons_the_channel_and_is_never_accepted(kind: Publ
 }
 
 /// A RabbitMQ of one test's own.
-async fn own_broker() -> RabbitMq {
-    RabbitMq::own().await.expect("a RabbitMQ to break")
-}
-
 async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on(kind: PublisherKind) {
-    let broker = own_broker().await;
-    let bench = Bench::on(broker.url());
+    let bench = Bench::own().await;
     let (publisher, queue) = (bench.publisher_up_of(kind).await, bench.queue_up().await);
     let mut deliveries = queue.consume(&orders(), 8);
     publisher.publish(&event()).await.expect("confirmed");
     let taken = next(&mut deliveries).await;
 
-    broker.write_down_queues().await.expect("a list of queues that a kill leaves");
-    broker.kill().await.expect("killed");
+    bench.broker.write_down_queues().await.expect("a list of queues that a kill leaves");
+    bench.broker.kill().await.expect("killed");
     becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
     becomes(queue.health(), "down", |health| matches!(health, Health::Down(_))).await;
     let started = Instant::now();
@@ -458,7 +426,7 @@ async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on(kind: Pu
     assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     assert_eq!(taken.ticket.ack().await, Err(SettleError::ChannelGone));
 
-    broker.start().await.expect("started");
+    bench.broker.start().await.expect("started");
     is_up(publisher.health()).await;
     publisher.publish(&event()).await.expect("confirmed again");
     for _ in 0..2 {
@@ -471,13 +439,12 @@ async fn while_the_broker_is_gone_publishes_fail_at_once_and_then_go_on(kind: Pu
 
 #[tokio::test]
 async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
-    let broker = own_broker().await;
-    let bench = Bench::on(broker.url());
+    let bench = Bench::own().await;
     let queue = bench.queue_up().await;
     queue.deliver(&handler(), &Message::first(event()).encode()).await.expect("confirmed");
     let mut deliveries = queue.consume(&orders(), 8);
     let taken = next(&mut deliveries).await;
-    broker.rabbitmqctl(&["close_all_connections", "test"]).await.expect("closed");
+    bench.broker.rabbitmqctl(&["close_all_connections", "test"]).await.expect("closed");
     becomes(queue.health(), "down", |health| matches!(health, Health::Down(_))).await;
     assert_eq!(taken.ticket.ack().await, Err(SettleError::ChannelGone));
     let again = next(&mut deliveries).await;
@@ -485,12 +452,15 @@ async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
     is_up(queue.health()).await;
 
     // A queue that disappears under its consumer comes back.
-    let (_connection, channel) = admin(broker.url()).await;
+    let (_connection, channel) = admin(bench.broker.url()).await;
     again.ticket.ack().await.expect("acknowledged");
     let name = bench.name("handler.orders");
     channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
     let message = Message::first(event()).encode();
-    let delivered = async { eventually("the queue", async || queue.deliver(&handler(), &message).await.ok()).await };
+    let delivered = async {
+        let deliver = async || queue.deliver(&handler(), &message).await.map_err(|error| error.to_string());
+        eventually("a delivery to the queue", PATIENCE, deliver).await.expect("the queue is there again");
+    };
     let (delivery, ()) = tokio::join!(next(&mut deliveries), delivered);
     delivery.ticket.ack().await.expect("acknowledged");
     queue.close().await;
@@ -500,14 +470,13 @@ async fn an_ack_after_its_channel_is_gone_fails_and_deliveries_go_on() {
 // Goal: an alarm of the broker makes publishes fail at once, not late; acknowledgements still get through, since they
 // are what ends the alarm.
 async fn a_blocked_broker_takes_no_publishes_but_acknowledgements(kind: PublisherKind) {
-    let broker = own_broker().await;
-    let bench = Bench::on(broker.url());
+    let bench = Bench::own().await;
     let (publisher, queue) = (bench.publisher_up_of(kind).await, bench.queue_up().await);
     publisher.publish(&event()).await.expect("confirmed");
     let mut deliveries = queue.consume(&orders(), 8);
     let taken = next(&mut deliveries).await;
 
-    broker.raise_disk_alarm().await.expect("raised");
+    bench.broker.raise_disk_alarm().await.expect("raised");
     // RabbitMQ blocks a connection when it next publishes.
     let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
     assert!(!matches!(outcome, Ok(Ok(()))), "{outcome:?}");
@@ -518,7 +487,7 @@ async fn a_blocked_broker_takes_no_publishes_but_acknowledgements(kind: Publishe
     assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     taken.ticket.ack().await.expect("acknowledged in spite of the alarm");
 
-    broker.clear_disk_alarm().await.expect("cleared");
+    bench.broker.clear_disk_alarm().await.expect("cleared");
     is_up(publisher.health()).await;
     let last = event();
     publisher.publish(&last).await.expect("confirmed again");
@@ -533,14 +502,15 @@ async fn a_blocked_broker_takes_no_publishes_but_acknowledgements(kind: Publishe
 
 // A paused broker: nothing is closed, nothing answers.
 async fn a_silent_broker_is_noticed_by_its_missing_heartbeats(kind: PublisherKind) {
-    let broker = own_broker().await;
-    let bench = Bench::on(&format!("{}?heartbeat=2", broker.url()));
+    let mut bench = Bench::own().await;
+    let url = format!("{}?heartbeat=2", bench.broker.url());
+    bench.settings = RabbitMqSettings::try_new([url.as_str()]).expect("a valid URL");
     let publisher = bench.publisher_up_of(kind).await;
-    broker.pause().await.expect("frozen");
+    bench.broker.pause().await.expect("frozen");
     let outcome = tokio::time::timeout(Duration::from_secs(2), publisher.publish(&event())).await;
     assert!(outcome.is_err(), "no answer can come: {outcome:?}");
     becomes(publisher.health(), "down", |health| matches!(health, Health::Down(_))).await;
-    broker.resume().await.expect("resumed");
+    bench.broker.resume().await.expect("resumed");
     is_up(publisher.health()).await;
     publisher.publish(&event()).await.expect("confirmed again");
     drop(publisher);
@@ -548,9 +518,8 @@ async fn a_silent_broker_is_noticed_by_its_missing_heartbeats(kind: PublisherKin
 }
 
 async fn a_message_too_large_for_the_broker_ends_the_channel_once(kind: PublisherKind) {
-    let broker = own_broker().await;
-    let bench = Bench::on(broker.url());
-    broker.limit_messages(1_000_000).await.expect("set");
+    let bench = Bench::own().await;
+    bench.broker.limit_messages(1_000_000).await.expect("set");
     let publisher = bench.publisher_up_of(kind).await;
     publisher.publish(&event_with("order.paid", &vec![b'x'; 900_000])).await.expect("confirmed");
     let large = event_with("order.paid", &vec![b'x'; 1_100_000]);
@@ -567,135 +536,4 @@ async fn a_message_too_large_for_the_broker_ends_the_channel_once(kind: Publishe
     assert!(publisher.health().get().is_up());
     drop(publisher);
     bench.finish().await;
-}
-
-/// Claims under a namespace of their own.
-fn claims_at(url: &str, tasks: &Tasks) -> RedisClaims {
-    let namespace = format!("t{}", uuid::Uuid::now_v7().simple());
-    let settings = RedisSettings::try_new([url], &namespace, CLAIM_TIMEOUT).expect("a valid URL");
-    RedisClaims::start(&settings, tasks)
-}
-
-const CLAIM_TIMEOUT: Duration = Duration::from_millis(150);
-const LEASE: Duration = Duration::from_secs(10);
-
-async fn finish(tasks: Tasks) {
-    tasks.shutdown().cancel();
-    assert_eq!(tasks.finish(PATIENCE).await, 0, "every task ends");
-}
-
-#[tokio::test]
-async fn redis_decides_each_claim() {
-    let tasks = Tasks::new();
-    let claims = claims_at(&redis_url().await, &tasks);
-    let (key, body, other_body) = (event().key, BodyHash::of(b"a"), BodyHash::of(b"b"));
-    let (own, other) = (ClaimToken::generate(), ClaimToken::generate());
-    let claim = async |token, body| claims.claim(&key, token, body, LEASE).await.expect("an answer");
-    assert_eq!(claim(own, &body).await, Decision::Fresh, "the first call waits for the connection");
-    assert_eq!(claim(own, &body).await, Decision::Fresh, "a command run twice meets its own token");
-    assert_eq!(claim(other, &body).await, Decision::InFlight);
-    claims.accept(&key, &body, LEASE).await.expect("written");
-    assert_eq!(claim(other, &body).await, Decision::Duplicate);
-    assert_eq!(claim(other, &other_body).await, Decision::Conflict);
-    assert_eq!(claim(own, &body).await, Decision::Duplicate);
-    finish(tasks).await;
-}
-
-#[tokio::test]
-async fn a_lease_runs_out_and_a_release_ends_only_its_own() {
-    let tasks = Tasks::new();
-    let claims = claims_at(&redis_url().await, &tasks);
-    let (key, body) = (event().key, BodyHash::of(b"a"));
-    let (first, second) = (ClaimToken::generate(), ClaimToken::generate());
-    let claim = async |token, lease| claims.claim(&key, token, &body, lease).await.expect("an answer");
-    assert_eq!(claim(first, Duration::from_millis(100)).await, Decision::Fresh);
-    assert_eq!(claim(second, LEASE).await, Decision::InFlight);
-    eventually("the end of the lease", async || (claim(second, LEASE).await == Decision::Fresh).then_some(())).await;
-    claims.release(&key, first).await.expect("answered");
-    assert_eq!(claim(first, LEASE).await, Decision::InFlight, "the second claim still stands");
-    claims.release(&key, second).await.expect("answered");
-    assert_eq!(claim(first, LEASE).await, Decision::Fresh);
-    claims.accept(&key, &body, LEASE).await.expect("written");
-    claims.release(&key, first).await.expect("answered");
-    assert_eq!(claim(first, LEASE).await, Decision::Duplicate, "what is committed is not released");
-    finish(tasks).await;
-}
-
-#[tokio::test]
-async fn claims_fail_within_their_time_while_redis_is_down_and_recover() {
-    let server = Redis::own().await.expect("a Redis to break");
-    let tasks = Tasks::new();
-    let claims = claims_at(server.url(), &tasks);
-    is_up(claims.health()).await;
-    let body = BodyHash::of(b"a");
-    let claim = async || claims.claim(&event().key, ClaimToken::generate(), &body, LEASE).await;
-    assert_eq!(claim().await.expect("an answer"), Decision::Fresh);
-
-    // Silent: nothing is closed, nothing answers.
-    server.pause().await.expect("frozen");
-    for _ in 0..5 {
-        let started = Instant::now();
-        assert!(claim().await.is_err());
-        assert!(started.elapsed() < CLAIM_TIMEOUT + Duration::from_millis(60), "{:?}", started.elapsed());
-    }
-    let started = Instant::now();
-    assert!(matches!(claim().await, Err(ClaimsError::Resting)));
-    assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
-    becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
-    server.resume().await.expect("resumed");
-    is_up(claims.health()).await;
-    eventually("an answer", async || claim().await.ok()).await;
-
-    // Gone: the connection is refused.
-    server.kill().await.expect("killed");
-    becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
-    let started = Instant::now();
-    assert!(matches!(claim().await, Err(ClaimsError::Resting)));
-    assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
-    server.start().await.expect("started");
-    is_up(claims.health()).await;
-    assert_eq!(eventually("an answer", async || claim().await.ok()).await, Decision::Fresh);
-    finish(tasks).await;
-}
-
-// Before 7.0 Redis refuses NX and GET together. Method: a server that answers every SET as such a Redis does.
-#[tokio::test]
-async fn a_redis_that_is_too_old_is_named_in_health() {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let url = format!("redis://{}", listener.local_addr().expect("an address"));
-    let tasks = Tasks::new();
-    drop(tasks.spawn_job({
-        let shutdown = tasks.shutdown().clone();
-        async move {
-            tokio::select! {
-                () = answer_like_redis_6(listener) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
-    }));
-    let claims = claims_at(&url, &tasks);
-    let health = becomes(claims.health(), "down", |health| matches!(health, Health::Down(_))).await;
-    assert!(health.reason().unwrap_or_default().contains("7.0"), "{health}");
-    let claimed = claims.claim(&event().key, ClaimToken::generate(), &BodyHash::of(b"a"), LEASE).await;
-    assert!(matches!(claimed, Err(ClaimsError::Redis(_))), "{claimed:?}");
-    finish(tasks).await;
-}
-
-async fn answer_like_redis_6(listener: tokio::net::TcpListener) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    loop {
-        let (mut stream, _) = listener.accept().await.expect("a connection");
-        let mut buffer = [0; 4_096];
-        while let Ok(read) = stream.read(&mut buffer).await {
-            if read == 0 {
-                break;
-            }
-            // One answer for each command, and every command begins with its array's length.
-            for command in String::from_utf8_lossy(&buffer[..read]).split('*').skip(1) {
-                let answer: &[u8] =
-                    if command.contains("$3\r\nSET\r\n") { b"-ERR syntax error\r\n" } else { b"+OK\r\n" };
-                stream.write_all(answer).await.expect("written");
-            }
-        }
-    }
 }

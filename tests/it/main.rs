@@ -5,6 +5,7 @@
 mod accepts;
 mod account;
 mod adapters_cache;
+mod adapters_claims;
 mod adapters_ledger;
 mod adapters_queue;
 mod apis;

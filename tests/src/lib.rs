@@ -11,6 +11,7 @@ pub mod chaos_proxy;
 pub mod disk;
 pub mod eventually;
 pub mod fixture;
+pub mod health;
 pub mod install;
 pub mod program;
 pub mod sdk;

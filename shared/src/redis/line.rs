@@ -3,6 +3,7 @@
 //! The client library's hand-over for each command costs more than the command. Pipelines do not wait for each other, so
 //! that a caller waits for its own answer only.
 
+use std::io;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,6 +13,7 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::CallError;
 use super::connection::Connection;
 
 /// Commands in one pipeline at most.
@@ -24,7 +26,7 @@ const WAITING_MAX: usize = 4_096;
 /// A command, with who waits for its answer.
 struct Asked {
     command: Cmd,
-    answer: oneshot::Sender<Result<Value, RedisError>>,
+    answer: oneshot::Sender<Result<Value, CallError>>,
 }
 
 /// The callers' end.
@@ -41,14 +43,18 @@ impl Line {
         (Self(sender), serve(asked, connections, limit))
     }
 
-    /// Asks one command; `None` if the connection is gone, or the line.
+    /// Asks one command.
+    ///
+    /// # Errors
+    /// [`CallError::Resting`] if there is no connection, so that nothing was asked. With the others it may have been done.
     ///
     /// # Cancel safety
     /// Dropped half-way, the command may be done all the same.
-    pub(super) async fn ask(&self, command: Cmd) -> Option<Result<Value, RedisError>> {
+    pub(super) async fn ask(&self, command: Cmd) -> Result<Value, CallError> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Asked { command, answer }).await.ok()?;
-        answered.await.ok()
+        self.0.send(Asked { command, answer }).await.map_err(|_| CallError::Resting)?;
+        let line_ended = |_| Err(RedisError::from(io::Error::from(io::ErrorKind::BrokenPipe)).into());
+        answered.await.unwrap_or_else(line_ended)
     }
 }
 
@@ -62,10 +68,10 @@ async fn serve(mut asked: mpsc::Receiver<Asked>, connections: watch::Receiver<Op
                     return;
                 }
                 let connection = connections.borrow().clone();
-                // Without one, dropping the batch tells its callers.
                 match connection {
                     Some(connection) => pipelines.push(run(connection, std::mem::take(&mut batch), limit)),
-                    None => batch.clear(),
+                    // Nobody may be there to hear it.
+                    None => batch.drain(..).for_each(|asked| drop(asked.answer.send(Err(CallError::Resting)))),
                 }
             }
             Some(()) = pipelines.next() => {}
@@ -75,7 +81,7 @@ async fn serve(mut asked: mpsc::Receiver<Asked>, connections: watch::Receiver<Op
 
 async fn run(mut connection: Connection, batch: Vec<Asked>, limit: Duration) {
     let (mut pipeline, count) = (Pipeline::with_capacity(batch.len()), batch.len());
-    let answers: Vec<_> = batch
+    let callers: Vec<_> = batch
         .into_iter()
         .map(|Asked { command, answer }| {
             pipeline.add_command(command);
@@ -84,18 +90,15 @@ async fn run(mut connection: Connection, batch: Vec<Asked>, limit: Duration) {
         .collect();
     // A server that hangs must not keep its pipelines, and with them the connection, for as long as it does.
     let outcome = timeout(limit, connection.req_packed_commands(&pipeline, 0, count)).await;
-    let Ok(outcome) = outcome else { return };
-    let mut values = outcome.map(Vec::into_iter);
-    for answer in answers {
-        let value = match &mut values {
-            Ok(values) => match values.next() {
-                Some(value) => value.extract_error(),
-                // Fewer answers than commands: dropping it tells its caller that there is none.
-                None => return,
-            },
-            Err(error) => Err(error.clone()),
-        };
+    let answers: Vec<Result<Value, CallError>> = match outcome {
+        Ok(Ok(values)) => values.into_iter().map(|value| value.extract_error().map_err(CallError::from)).collect(),
+        Ok(Err(error)) => vec![Err(error.into()); count],
+        Err(_) => vec![Err(CallError::Timeout(limit)); count],
+    };
+    // The client library answers each command of a pipeline, or none.
+    debug_assert_eq!(answers.len(), count);
+    for (caller, answer) in callers.into_iter().zip(answers) {
         // The caller may be gone: its time was over.
-        drop(answer.send(value));
+        drop(caller.send(answer));
     }
 }

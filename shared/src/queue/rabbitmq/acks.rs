@@ -30,9 +30,17 @@ impl Open {
         self.tags().insert(tag);
     }
 
-    /// A delivery was settled, and the channel has been told.
-    pub(super) fn remove(&self, tag: u64) {
+    /// A delivery is done with: acknowledged, or it may be.
+    fn done(&self, tag: u64) {
         self.tags().remove(&tag);
+    }
+
+    /// A delivery was to be given back. Unless the channel was told it stays open for as long as the channel is: an
+    /// acknowledgement of later ones must not stand for what nobody has handled.
+    pub(super) fn given_back(&self, tag: u64, outcome: &Result<(), SettleError>) {
+        if outcome.is_ok() {
+            self.tags().remove(&tag);
+        }
     }
 
     /// How many of `done`, which are sorted, may be acknowledged by one frame: none that is open stands between them.
@@ -101,7 +109,7 @@ async fn acknowledge_all(mut done: mpsc::Receiver<Done>, open: Open) {
 }
 
 fn tell(Done { tag, answer, .. }: Done, open: &Open, outcome: Result<(), SettleError>) {
-    open.remove(tag);
+    open.done(tag);
     // The delivery's job may be gone with its process; the broker knows.
     drop(answer.send(outcome));
 }
@@ -126,5 +134,16 @@ mod tests {
         check(&[], &[], 0);
         // One that was settled another way, and one that was never open: by themselves.
         check(&[2, 3], &[1, 2], 0);
+    }
+
+    #[test]
+    fn one_frame_never_stands_for_a_delivery_whose_giving_back_failed() {
+        let tags = Open::default();
+        (1..=4).for_each(|tag| tags.add(tag));
+        tags.given_back(1, &Ok(()));
+        assert_eq!(tags.together(&[2, 4]), 1, "1 is back in its queue; 3 is open");
+        tags.done(2);
+        tags.given_back(3, &Err(SettleError::ChannelGone));
+        assert_eq!(tags.together(&[4]), 0, "3 may still be the channel's");
     }
 }

@@ -46,7 +46,7 @@ impl Lease {
     /// As [`give_back`].
     pub(super) async fn give_back(&self, tag: u64, acker: &Acker) -> Result<(), SettleError> {
         let outcome = give_back(acker).await;
-        self.open.remove(tag);
+        self.open.given_back(tag, &outcome);
         outcome
     }
 }
