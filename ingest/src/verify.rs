@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, header};
 use tidegate_shared::event::{BodyHash, Event, EventKey};
 use tidegate_shared::random;
-use tidegate_shared::signature::{FetchedKey, KeyLocation, Received, VerifyError};
+use tidegate_shared::signature::{FetchedKey, KeyLocation, Received, Scheme, VerifyError};
 use tidegate_shared::wire::is_kept_header;
 
 use crate::receive::{IngestError, RawRequest};
@@ -63,7 +63,7 @@ impl RawRequest {
             request_id: self.request_id,
             traceparent: Some(traceparent),
             content_type,
-            headers: kept(self.headers),
+            headers: kept(self.headers, config.verifier.scheme()),
             body_hash,
             fingerprint: Some(fingerprint),
             body: self.body,
@@ -100,8 +100,9 @@ fn outcome(error: &VerifyError) -> &'static str {
 }
 
 /// The headers that stay with the event; most requests have no other.
-fn kept(mut headers: HeaderMap) -> HeaderMap {
-    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !is_kept_header(name)).cloned().collect();
+fn kept(mut headers: HeaderMap, scheme: &Scheme) -> HeaderMap {
+    let is_kept = |name: &HeaderName| is_kept_header(name) && !scheme.sends_secret_in(name);
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !is_kept(name)).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }

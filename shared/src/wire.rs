@@ -105,7 +105,8 @@ pub enum DecodeError {
     BodyChanged,
 }
 
-/// Says whether a request header is kept with the event.
+/// Says whether a request header is kept with the event, whatever the source; a source's own secret is not either:
+/// [`crate::signature::Scheme::sends_secret_in`].
 ///
 /// Left out: credentials of the hop (`Authorization`, `Cookie`), which are no part of the event and would otherwise
 /// stand in queues and dead letters, and the hop-by-hop fields of RFC 9110 section 7.6.1.

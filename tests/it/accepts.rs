@@ -16,6 +16,7 @@ on_both_backends!(
     the_same_id_with_another_body_is_never_dropped,
     a_counter_that_the_provider_changes_does_not_make_another_event,
     every_byte_of_body_and_headers_reaches_the_handler,
+    a_secret_that_is_sent_itself_stays_behind,
     a_slow_handler_does_not_hold_up_another,
     an_event_that_no_handler_wants_is_kept,
     an_event_that_only_the_binding_lets_through_is_kept,
@@ -124,6 +125,30 @@ async fn every_byte_of_body_and_headers_reaches_the_handler(backend: Backend) ->
         assert!(!call.headers.contains_key("cookie"), "credentials of the hop stay behind");
         assert_eq!(call.header("content-type"), "application/json");
     }
+    stack.finish().await
+}
+
+/// What stands in queues, dead letters and forwards must not be enough to forge a request.
+async fn a_secret_that_is_sent_itself_stays_behind(backend: Backend) -> Result<()> {
+    let target = Target::start().await?;
+    let source = format!(
+        "[[source]]\nname = \"gitlab\"\nprovider = \"gitlab\"\nsecrets = [{:?}]\n{}",
+        sender::SECRET,
+        forward("out", "gitlab:**", &target)
+    );
+    let stack = Stack::start(backend, &source).await?;
+    let headers = [("x-gitlab-token", sender::SECRET), ("idempotency-key", "g-1"), ("x-gitlab-event", "Push Hook")];
+    let headers = headers.into_iter().map(|(name, value)| Ok((name.parse()?, value.parse()?)));
+    let request =
+        sender::Signed { headers: headers.collect::<Result<_>>()?, body: br#"{"object_kind": "push"}"#.to_vec() };
+    assert_eq!(send(&client(), &stack.url("gitlab"), &request).await?.outcome(), "accepted");
+    stack.until_status("g-1", "applied").await?;
+    let calls = target.calls();
+    let [call] = &calls[..] else { anyhow::bail!("{} calls", calls.len()) };
+    assert_eq!(call.header("x-gitlab-event"), "Push Hook");
+    let secret = sender::SECRET.as_bytes();
+    let shown = |value: &http::HeaderValue| value.as_bytes().windows(secret.len()).any(|bytes| bytes == secret);
+    assert!(!call.headers.values().any(shown), "{:?}", call.headers);
     stack.finish().await
 }
 

@@ -1,27 +1,14 @@
 //! Products that send by Standard Webhooks, and others for customers and identities.
 
 use super::Preset;
-use crate::signature::{Encoding, KeyForm, Kind, Pairing, SchemeText, TimestampUnit};
-
-/// What all of them have in common. The family of the signature's header decides which id and time go with it.
-const FAMILY: SchemeText = SchemeText {
-    key: KeyForm::Whsec,
-    signed: "{id}.{timestamp}.{body}",
-    at: &["header:webhook-signature", "header:svix-signature"],
-    format: "versioned:v1",
-    encoding: Encoding::Base64,
-    timestamp_at: &["header:webhook-timestamp", "header:svix-timestamp"],
-    id: &["header:webhook-id", "header:svix-id"],
-    event_type: &["json:/type"],
-    pairing: Pairing::ByPosition,
-    ..SchemeText::HMAC
-};
+use super::standard_webhooks::SIGNED;
+use crate::signature::{Encoding, KeyForm, Kind, SchemeText, TimestampUnit};
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "clerk",
         title: "Clerk",
-        scheme: FAMILY,
+        scheme: SIGNED,
         source: "npm @clerk/backend 3.25.0 dist/webhooks.js",
         proven: "vectors signed by npm svix 1.99.1 and judged by npm @clerk/backend 3.25.0",
         note: "sends svix-* headers.",
@@ -30,7 +17,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "resend",
         title: "Resend",
-        scheme: FAMILY,
+        scheme: SIGNED,
         source: "npm resend 6.38.0 dist/index.cjs Webhooks.verify and \
                    https://resend.com/docs/dashboard/webhooks/introduction",
         proven: "vectors signed by npm svix 1.99.1 and judged by npm resend 6.38.0",
@@ -40,7 +27,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "openai",
         title: "OpenAI",
-        scheme: FAMILY,
+        scheme: SIGNED,
         source: "npm openai 6.49.0 resources/webhooks/webhooks.js",
         proven: "vectors signed by npm standardwebhooks 1.1.1 and judged by npm openai 6.49.0",
         ..Preset::PLAIN
@@ -48,7 +35,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "anthropic",
         title: "Anthropic (Claude managed agents)",
-        scheme: SchemeText { event_type: &["json:/data/type", "json:/type"], ..FAMILY },
+        scheme: SchemeText { event_type: &["json:/data/type", "json:/type"], ..SIGNED },
         source: "npm @anthropic-ai/sdk 1.14.0 resources/beta/webhooks.js",
         proven: "vectors signed by npm standardwebhooks 1.1.1 and judged by npm @anthropic-ai/sdk 1.14.0",
         note: "a beta of Anthropic's.",
@@ -57,7 +44,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "replicate",
         title: "Replicate",
-        scheme: SchemeText { event_type: &["json:/status"], ..FAMILY },
+        scheme: SchemeText { event_type: &["json:/status"], ..SIGNED },
         source: "npm replicate 1.4.0 lib/util.js validateWebhook",
         proven: "vectors signed by npm standardwebhooks 1.1.1 and judged by npm replicate 1.4.0",
         note: "the body is the prediction: its id stands for all its events, its status is the type. The \
@@ -67,7 +54,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "polar",
         title: "Polar",
-        scheme: SchemeText { key: KeyForm::Utf8, ..FAMILY },
+        scheme: SchemeText { key: KeyForm::Utf8, ..SIGNED },
         source: "npm @polar-sh/sdk 0.49.0 dist/esm/webhooks.js validateEvent",
         proven: "vectors signed by npm standardwebhooks 1.1.1 and judged by npm @polar-sh/sdk 0.49.0",
         note: "the key is the secret's text itself, prefix and all, and not its base64.",
@@ -76,7 +63,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "render",
         title: "Render",
-        scheme: FAMILY,
+        scheme: SIGNED,
         source: "render-examples/webhook-receiver app.ts (Render's own example) and \
                    https://render.com/docs/webhooks",
         proven: "vectors signed and judged by npm standardwebhooks 1.1.1, the library that Render's example uses",
@@ -86,7 +73,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "recall-ai",
         title: "Recall.ai",
-        scheme: SchemeText { event_type: &["json:/event"], ..FAMILY },
+        scheme: SchemeText { event_type: &["json:/event"], ..SIGNED },
         source: "https://docs.recall.ai/docs/authenticating-requests-from-recallai",
         proven: "vectors signed by npm standardwebhooks 1.1.1; no library of Recall's judges them",
         note: "accounts from before 15 December 2025 get svix-* headers and a secret for each endpoint. Nothing \
@@ -96,7 +83,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "dodo-payments",
         title: "Dodo Payments",
-        scheme: FAMILY,
+        scheme: SIGNED,
         source: "npm dodopayments 2.52.0 resources/webhooks",
         proven: "vectors signed by npm standardwebhooks 1.1.1 and judged by npm dodopayments 2.52.0",
         note: "data is the state at the time of the attempt: a retry may have another body under the same id.",

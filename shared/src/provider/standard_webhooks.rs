@@ -3,8 +3,9 @@
 use super::Preset;
 use crate::signature::{Encoding, KeyForm, Kind, Pairing, SchemeText};
 
-/// Both versions sign the same text; neither is ever taken for the other.
-const SIGNED: SchemeText = SchemeText {
+/// What all versions and senders have in common; none is ever taken for another. The family of the signature's header
+/// decides which id and time go with it.
+pub(super) const SIGNED: SchemeText = SchemeText {
     key: KeyForm::Whsec,
     signed: "{id}.{timestamp}.{body}",
     at: &["header:webhook-signature", "header:svix-signature"],

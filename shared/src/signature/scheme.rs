@@ -1,5 +1,7 @@
 //! A provider's way of proving its requests, as data.
 
+use http::HeaderName;
+
 use super::native;
 use super::word::word;
 use super::{
@@ -83,6 +85,12 @@ impl Scheme {
     pub fn covers_body(&self) -> bool {
         let by_itself = matches!(self.kind, Kind::Adyen | Kind::Braintree | Kind::AwsSns);
         by_itself || self.body_claim.is_some() || self.template.covers_body()
+    }
+
+    /// Whether a request sends the secret itself in this header: whoever reads it later could forge requests.
+    #[must_use]
+    pub fn sends_secret_in(&self, header: &HeaderName) -> bool {
+        self.kind.is_token() && self.signature.iter().any(|place| place.header() == Some(header))
     }
 
     /// The timestamps and ids that go with the signature at `position`.

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use super::*;
 use crate::event::{BodyHash, EventId, EventKey, EventType, RequestId, SourceName};
 use crate::pattern::Pattern;
-use crate::queue::HandlerQueue;
+use crate::queue::{DELIVERY_LIMIT, Delivery, HandlerQueue};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -24,6 +24,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const FRAME_MAX: usize = 131_072;
 /// Smallest that the protocol lets a broker ask for.
 const FRAME_MIN: usize = 4_096;
+/// Bytes that were written and still stand before those that wait; then these move to their place.
+const WRITTEN_MAX: usize = 256 * 1_024;
+/// Bytes of room that are kept when nothing waits.
+const ROOM_KEPT: usize = 1_024 * 1_024;
 /// Bytes read at once.
 const READ_BYTES: usize = 32 * 1_024;
 
@@ -93,9 +97,7 @@ pub(super) enum Heard {
 pub(super) struct Session {
     stream: TcpStream,
     input: BytesMut,
-    output: Vec<u8>,
-    /// Bytes of `output` that are written already.
-    written: usize,
+    output: Output,
     pub(super) frame_max: usize,
     heartbeat: Duration,
     last_read: Instant,
@@ -103,6 +105,33 @@ pub(super) struct Session {
     /// A returned message whose properties have not come yet.
     returning: Option<String>,
     heard: VecDeque<Heard>,
+}
+
+/// What waits to be written, after what was.
+struct Output {
+    bytes: Vec<u8>,
+    /// Bytes that are written already.
+    written: usize,
+}
+
+impl Output {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// That many more are written. Their room is used again, so that a broker which is always behind does not make it
+    /// grow, and one large body does not keep it.
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(ROOM_KEPT);
+            self.written = 0;
+        } else if self.written >= WRITTEN_MAX {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+    }
 }
 
 impl Session {
@@ -115,8 +144,7 @@ impl Session {
         let mut session = Self {
             stream,
             input: BytesMut::with_capacity(READ_BYTES),
-            output: GREETING.to_vec(),
-            written: 0,
+            output: Output { bytes: GREETING.to_vec(), written: 0 },
             frame_max: FRAME_MAX,
             heartbeat: Duration::from_secs(uri.query.heartbeat.unwrap_or(super::super::HEARTBEAT_SECONDS).into()),
             last_read: now,
@@ -132,7 +160,7 @@ impl Session {
     async fn shake_hands(&mut self, uri: &AMQPUri, name: &str) -> Result<(), SessionError> {
         self.expect(method::START, |_| Ok(())).await?;
         let user = &uri.authority.userinfo;
-        put_method(&mut self.output, CONNECTION, method::START_OK, |to| {
+        put_method(&mut self.output.bytes, CONNECTION, method::START_OK, |to| {
             put_sized(to, |to| put_client(to, name));
             put_short(to, "PLAIN");
             put_long(to, format!("\0{}\0{}", user.username, user.password).as_bytes());
@@ -147,19 +175,19 @@ impl Session {
             self.heartbeat = self.heartbeat.min(Duration::from_secs(heartbeat.into()));
         }
         let (frame_max, heartbeat) = (self.frame_max as u32, self.heartbeat.as_secs() as u16);
-        put_method(&mut self.output, CONNECTION, method::TUNE_OK, |to| {
+        put_method(&mut self.output.bytes, CONNECTION, method::TUNE_OK, |to| {
             to.extend(CHANNEL.to_be_bytes()); // no more channels than the one
             to.extend(frame_max.to_be_bytes());
             to.extend(heartbeat.to_be_bytes());
         });
-        put_method(&mut self.output, CONNECTION, method::OPEN, |to| {
+        put_method(&mut self.output.bytes, CONNECTION, method::OPEN, |to| {
             put_short(to, &uri.vhost);
             to.extend([0, 0]); // reserved
         });
         self.expect(method::OPEN_OK, |_| Ok(())).await?;
-        put_method(&mut self.output, CHANNEL, method::CHANNEL_OPEN, |to| to.push(0));
+        put_method(&mut self.output.bytes, CHANNEL, method::CHANNEL_OPEN, |to| to.push(0));
         self.expect(method::CHANNEL_OPEN_OK, |_| Ok(())).await?;
-        put_method(&mut self.output, CHANNEL, method::SELECT, |to| to.push(0));
+        put_method(&mut self.output.bytes, CHANNEL, method::SELECT, |to| to.push(0));
         self.expect(method::SELECT_OK, |_| Ok(())).await
     }
 
@@ -232,11 +260,11 @@ impl Session {
                     method::CHANNEL_FLOW => {
                         // RabbitMQ stops reading instead of asking with this; whoever asks is told that we obey.
                         let active = given.octet()?;
-                        put_method(&mut self.output, CHANNEL, method::CHANNEL_FLOW_OK, |to| to.push(active));
+                        put_method(&mut self.output.bytes, CHANNEL, method::CHANNEL_FLOW_OK, |to| to.push(active));
                     }
                     method::CONNECTION_CLOSE => {
                         let error = closed(&mut given)?;
-                        put_method(&mut self.output, CONNECTION, method::CONNECTION_CLOSE_OK, |_| {});
+                        put_method(&mut self.output.bytes, CONNECTION, method::CONNECTION_CLOSE_OK, |_| {});
                         self.write_what_fits()?;
                         return Err(error);
                     }
@@ -258,13 +286,13 @@ impl Session {
 
     /// Adds a publish to what is to be written.
     pub(super) fn put(&mut self, publish: &Encoded) {
-        self.output.extend_from_slice(&publish.head);
-        put_body(&mut self.output, &publish.body, self.frame_max);
+        self.output.bytes.extend_from_slice(&publish.head);
+        put_body(&mut self.output.bytes, &publish.body, self.frame_max);
     }
 
     /// Bytes that wait to be written.
     pub(super) fn unwritten(&self) -> usize {
-        self.output.len() - self.written
+        self.output.waiting().len()
     }
 
     pub(super) fn has_output(&self) -> bool {
@@ -274,18 +302,16 @@ impl Session {
     /// Writes as much as the socket takes now.
     pub(super) fn write_what_fits(&mut self) -> Result<(), SessionError> {
         while self.has_output() {
-            match self.stream.try_write(&self.output[self.written..]) {
+            match self.stream.try_write(self.output.waiting()) {
                 Ok(0) => return Err(std::io::Error::from(ErrorKind::WriteZero).into()),
                 Ok(count) => {
-                    self.written += count;
+                    self.output.advance(count);
                     self.last_write = Instant::now();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
-        self.output.clear();
-        self.written = 0;
         Ok(())
     }
 
@@ -325,7 +351,7 @@ impl Session {
         }
         // While something waits to be written, that is the sign.
         if !self.has_output() && now.duration_since(self.last_write) >= self.heartbeat / 2 {
-            put_heartbeat(&mut self.output);
+            put_heartbeat(&mut self.output.bytes);
             self.write_what_fits()?;
         }
         Ok(())
@@ -334,7 +360,7 @@ impl Session {
     /// Closes the connection in agreement with the broker, or without it if that takes too long.
     pub(super) async fn close(mut self) {
         const SUCCESS: u16 = 200;
-        put_method(&mut self.output, CONNECTION, method::CONNECTION_CLOSE, |to| {
+        put_method(&mut self.output.bytes, CONNECTION, method::CONNECTION_CLOSE, |to| {
             to.extend(SUCCESS.to_be_bytes());
             put_short(to, "OK");
             to.extend([0; 4]); // no method is to blame
@@ -365,4 +391,31 @@ fn put_client(to: &mut Vec<u8>, name: &str) {
 
 fn closed(arguments: &mut Arguments<'_>) -> Result<SessionError, Malformed> {
     Ok(SessionError::Closed { code: arguments.short()?, text: arguments.short_text()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_keeps_its_order_and_its_room_however_far_behind_the_broker_is() {
+        let mut output = Output { bytes: Vec::new(), written: 0 };
+        let (mut put, mut taken) = (0_u64, 0_u64);
+        for _ in 0..100_000 {
+            output.bytes.extend((put..put + 10).flat_map(u64::to_be_bytes));
+            put += 10;
+            // Never all: it is always 10 behind.
+            for _ in 0..10.min(put - 10) {
+                assert_eq!(output.waiting()[..8], taken.to_be_bytes());
+                taken += 1;
+                output.advance(8);
+            }
+        }
+        assert_eq!(output.waiting().len(), 80);
+        assert!(output.bytes.capacity() <= 2 * (WRITTEN_MAX + 160), "{}", output.bytes.capacity());
+
+        output.bytes.extend(vec![0; 8 * ROOM_KEPT]);
+        output.advance(output.waiting().len());
+        assert!(output.waiting().is_empty() && output.bytes.capacity() <= ROOM_KEPT, "{}", output.bytes.capacity());
+    }
 }
