@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use tidegate_shared::provider::{Preset, presets};
-use tidegate_shared::signature::Location;
+use tidegate_shared::signature::{Location, Scheme};
 
 use crate::out::say;
 
@@ -20,6 +20,8 @@ pub(crate) fn providers(as_json: bool) -> ExitCode {
             ("signs", &*scheme.proof_in_words()),
             ("event id", &scheme.id_in_words()),
             ("event type", &scheme.event_type_in_words()),
+            ("handshake", &handshakes(&scheme)),
+            ("batch", &preset.batch().map(|batch| batch.in_words()).unwrap_or_default()),
             ("proven by", preset.proven),
             ("source", preset.source),
             ("note", preset.note),
@@ -33,6 +35,10 @@ pub(crate) fn providers(as_json: bool) -> ExitCode {
     }
     say!("Any other provider: provider = \"hmac\", with its scheme in [source.signature].");
     ExitCode::SUCCESS
+}
+
+fn handshakes(scheme: &Scheme) -> String {
+    scheme.handshakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn object(preset: &Preset) -> serde_json::Value {
@@ -51,7 +57,9 @@ fn object(preset: &Preset) -> serde_json::Value {
         "tolerance_seconds": scheme.timestamp.as_ref().map(|rule| rule.tolerance.as_secs()),
         "id": scheme.id_in_words(),
         "event_type": scheme.event_type_in_words(),
-        "handshake": preset.handshake.as_str(),
+        "handshake": Some(handshakes(&scheme)).filter(|text| !text.is_empty()).unwrap_or_else(|| "none".to_owned()),
+        "success": preset.success.as_str(),
+        "batch": preset.batch().map(|batch| batch.in_words()),
         "source": preset.source,
         "proven": preset.proven,
         "note": preset.note,

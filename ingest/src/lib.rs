@@ -3,7 +3,8 @@
 //! The path is a chain of types, each consumed by the step that makes the next:
 //! [`RawRequest`](receive::RawRequest) → [`VerifiedEvent`](verify::VerifiedEvent) →
 //! [`ClaimedEvent`](claim::ClaimedEvent) → [`PublishedEvent`](publish::PublishedEvent) →
-//! [`Accepted`](publish::Accepted). Only `Accepted` can be answered with a 2xx.
+//! [`Accepted`](publish::Accepted). Only `Accepted` can be answered with a 2xx;
+//! what a provider asks to make sure of the URL is a [`Reply`](tidegate_shared::signature::Reply) instead, and no event.
 //!
 //! Guaranteed: what was answered 2xx is durable in the queue, or, for a source with `on_broker_down = "spool"`, on this
 //! machine's disk until it is. Not guaranteed: that it is there only once (the worker's
@@ -27,7 +28,9 @@ use tokio::net::TcpListener;
 pub mod admin;
 pub mod claim;
 mod drain;
+pub mod handshake;
 pub mod keys;
+pub mod offered;
 pub mod publish;
 pub mod readiness;
 pub mod receive;

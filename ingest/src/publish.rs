@@ -46,17 +46,31 @@ pub struct Accepted {
     first_time: bool,
     event_id: EventId,
     request_id: RequestId,
+    /// How many events it stands for, where one request holds several.
+    events: Option<usize>,
 }
 
 impl Accepted {
     /// For an event that was read as durable in the claims or the queue.
     pub(crate) fn duplicate(event: &Event) -> Self {
-        Self { first_time: false, event_id: event.id.clone(), request_id: event.request_id.clone() }
+        Self { first_time: false, event_id: event.id.clone(), request_id: event.request_id.clone(), events: None }
     }
 
     /// For an event that is in the spool: since now, or since before.
     pub(crate) fn spooled(event: &Event, first_time: bool) -> Self {
         Self { first_time, ..Self::duplicate(event) }
+    }
+
+    /// For a request all of whose events are durable, under the id that stands for all of them.
+    pub(crate) fn all(event_id: EventId, request_id: RequestId, events: &[Self]) -> Self {
+        let first_time = events.is_empty() || events.iter().any(|event| event.first_time);
+        Self { first_time, event_id, request_id, events: Some(events.len()) }
+    }
+
+    /// How many events it stands for, where one request holds several.
+    #[must_use]
+    pub fn events(&self) -> Option<usize> {
+        self.events
     }
 
     /// `accepted` or `duplicate`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::request;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::BodyExt as _;
@@ -13,17 +14,18 @@ use metrics::Histogram;
 use tidegate_shared::config::{Config, OnUnavailable};
 use tidegate_shared::event::{RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
-use tidegate_shared::signature::VerifyError;
+use tidegate_shared::signature::{Reply, VerifyError};
 use tidegate_shared::spool::SpoolError;
 use tidegate_shared::tasks::Tasks;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::Parts;
 use crate::claim::{Claim, ClaimError};
+use crate::handshake::{HandshakeError, shake};
 use crate::keys::{KeyError, Keys};
 use crate::publish::{Accepted, Publish, PublishFailure};
 use crate::source::{Counts, Source};
-use crate::verify::VerifiedEvent;
+use crate::verify::{Verified, VerifiedBatch, VerifiedEvent};
 
 /// Permits of the in-flight semaphore count this many bytes each: a semaphore counts to 2^29 at least on every target.
 const PERMIT_BYTES: usize = 1_024;
@@ -31,6 +33,9 @@ const PERMIT_BYTES: usize = 1_024;
 /// Bodies up to this size are verified between two other requests; a larger one would hold those up for longer than a
 /// millisecond, and goes to a thread of its own.
 const VERIFIED_INLINE_MAX: usize = 256 * 1_024;
+
+/// Events of one request on their way at once; each holds a claim and a message meanwhile.
+const ADMITTED_AT_ONCE: usize = 32;
 
 /// The door: everything that a request needs on its path.
 #[derive(Debug)]
@@ -107,6 +112,9 @@ pub enum IngestError {
     /// The key that it is to be verified with is not at hand.
     #[error("the request cannot be verified now")]
     NoKey(#[source] KeyError),
+    /// It is a handshake, and what it asks for cannot be done.
+    #[error("the handshake is not answered")]
+    Handshake(#[source] HandshakeError),
     /// It does not verify.
     #[error("the request does not verify")]
     Unverified(#[source] VerifyError),
@@ -239,19 +247,31 @@ impl Door {
         Ok(())
     }
 
-    /// Walks a request along the whole path.
+    /// A request by another method than events come by: only a handshake can be one.
+    #[must_use]
+    pub fn bodiless(source: Arc<Source>, head: request::Parts, request_id: RequestId) -> RawRequest {
+        let request::Parts { method, uri, headers, .. } = head;
+        let received_at = Timestamp::now();
+        RawRequest { source, method, uri, headers, body: Bytes::new(), request_id, received_at }
+    }
+
+    /// Walks a request along the whole path, or answers it where its provider only asks.
     ///
     /// # Errors
     /// [`IngestError`] of the step that failed.
     ///
     /// # Cancel safety
     /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
-    pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Accepted, IngestError> {
+    pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Received, IngestError> {
+        let source = Arc::clone(&request.source);
+        if let Some(reply) = request.open_handshake()? {
+            return shake(&source, reply).await.map(Received::Handshake).map_err(IngestError::Handshake);
+        }
+        if request.method != Method::POST {
+            return Err(IngestError::MethodNotAllowed);
+        }
         let key = match request.needs()? {
-            Some(location) => {
-                let verifier = &request.source.config.verifier;
-                Some(self.keys.get(location, verifier).await.map_err(IngestError::NoKey)?)
-            }
+            Some(location) => Some(self.keys.get(location, source.verifier()).await.map_err(IngestError::NoKey)?),
             None => None,
         };
         let verified = if request.body.len() <= VERIFIED_INLINE_MAX {
@@ -261,8 +281,22 @@ impl Door {
             verifying.await.map_err(|_| IngestError::Abandoned)??
         };
         let door = Arc::clone(self);
-        let admitted = self.tasks.spawn_job(async move { door.admit(verified).await });
-        admitted.await.unwrap_or(Err(IngestError::Abandoned))
+        let admitted = match verified {
+            Verified::Handshake(reply) => {
+                return shake(&source, reply).await.map(Received::Handshake).map_err(IngestError::Handshake);
+            }
+            Verified::Event(event) => self.tasks.spawn_job(async move { door.admit(event).await }),
+            Verified::Batch(batch) => self.tasks.spawn_job(async move { door.admit_all(batch).await }),
+        };
+        admitted.await.unwrap_or(Err(IngestError::Abandoned)).map(Received::Events)
+    }
+
+    /// Admits every event of a request. One that fails fails the request: when it comes again, the others are duplicates.
+    async fn admit_all(&self, batch: VerifiedBatch) -> Result<Accepted, IngestError> {
+        let VerifiedBatch { id, request_id, events } = batch;
+        let admitting = stream::iter(events).map(|event| self.admit(event)).buffer_unordered(ADMITTED_AT_ONCE);
+        let accepted: Vec<Accepted> = admitting.try_collect().await?;
+        Ok(Accepted::all(id, request_id, &accepted))
     }
 
     async fn admit(&self, verified: VerifiedEvent) -> Result<Accepted, IngestError> {
@@ -317,6 +351,15 @@ impl AsRef<[u8]> for HeldBody {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub enum Received {
+    /// Its event, or every one of its events, is durable.
+    Events(Accepted),
+    /// Its provider only asked.
+    Handshake(Reply),
 }
 
 enum Admitted {

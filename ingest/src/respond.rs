@@ -4,14 +4,18 @@
 //! those as "stop sending". Only [`Accepted`] becomes a 2xx.
 
 use axum::Json;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tidegate_shared::event::RequestId;
 use tidegate_shared::problem::Problem;
-use tidegate_shared::signature::VerifyError;
+use tidegate_shared::provider::Success;
+use tidegate_shared::signature::{Reply, VerifyError};
 
 use crate::claim::ClaimError;
+use crate::handshake::HandshakeError;
+use crate::offered::OfferedError;
 use crate::publish::Accepted;
 use crate::receive::IngestError;
 
@@ -25,19 +29,35 @@ struct AcceptedBody<'a> {
     status: &'static str,
     event_id: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<usize>,
 }
 
-impl IntoResponse for Accepted {
-    fn into_response(self) -> Response {
-        let body = AcceptedBody {
-            status: self.status(),
-            event_id: self.event_id().as_str(),
-            request_id: self.request_id().as_str(),
-        };
-        let mut response = (StatusCode::OK, Json(&body)).into_response();
-        mark(&mut response, self.request_id());
-        response
-    }
+/// The answer to an event that is durable, as its provider wants it.
+pub(crate) fn accept(accepted: &Accepted, success: Success) -> Response {
+    let mut response = match success {
+        Success::Json => Json(AcceptedBody {
+            status: accepted.status(),
+            event_id: accepted.event_id().as_str(),
+            request_id: accepted.request_id().as_str(),
+            events: accepted.events(),
+        })
+        .into_response(),
+        Success::Empty => StatusCode::OK.into_response(),
+        Success::Accepted => StatusCode::ACCEPTED.into_response(),
+        Success::NoContent => StatusCode::NO_CONTENT.into_response(),
+        Success::Text(text) => text.into_response(),
+    };
+    mark(&mut response, accepted.request_id());
+    response
+}
+
+/// The answer to a handshake.
+pub(crate) fn reply(reply: Reply, request_id: &RequestId) -> Response {
+    // Bytes alone would be given a type of their own.
+    let mut response = (reply.status, reply.headers, Body::from(reply.body)).into_response();
+    mark(&mut response, request_id);
+    response
 }
 
 /// One row of the table.
@@ -57,8 +77,17 @@ pub(crate) fn row(error: &IngestError) -> Row {
         IngestError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
         IngestError::BodyTimeout { .. } | IngestError::BodyBroken(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
         IngestError::Unverified(error) => verify_code(error),
+        IngestError::Handshake(HandshakeError::NotKept(
+            OfferedError::Unwanted | OfferedError::Taken { .. } | OfferedError::Useless(_),
+        )) => (StatusCode::UNAUTHORIZED, "invalid_signature"),
         IngestError::Unclaimed(ClaimError::InFlight) => (StatusCode::CONFLICT, "in_progress"),
-        IngestError::NoKey(_)
+        IngestError::Handshake(
+            HandshakeError::Unconfirmed(_)
+            | HandshakeError::Refused(_)
+            | HandshakeError::Abandoned
+            | HandshakeError::NotKept(OfferedError::File { .. }),
+        )
+        | IngestError::NoKey(_)
         | IngestError::Unclaimed(ClaimError::Unavailable(_))
         | IngestError::NotDurable(_)
         | IngestError::NotSpooled { .. }
@@ -89,6 +118,10 @@ fn message(error: &IngestError) -> String {
                 .to_owned()
         }
         IngestError::Unverified(error) => error.to_string(),
+        IngestError::Handshake(HandshakeError::NotKept(
+            OfferedError::Unwanted | OfferedError::Taken { .. } | OfferedError::Useless(_),
+        )) => "this source takes no secret that is offered to it now".to_owned(),
+        IngestError::Handshake(_) => "the handshake could not be finished; try again after Retry-After".to_owned(),
         IngestError::NoKey(_) => {
             "the key that this request is signed with could not be had; try again after Retry-After".to_owned()
         }

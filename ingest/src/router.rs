@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::{HeaderMap, Method, Request, StatusCode};
 use tidegate_shared::event::RequestId;
+use tidegate_shared::provider::Success;
 use tidegate_shared::telemetry::chain;
 
-use crate::publish::Accepted;
 use crate::readiness::HealthReport;
-use crate::receive::{Door, IngestError};
+use crate::receive::{Door, IngestError, Received};
 use crate::respond::{self, REQUEST_ID};
 use crate::source::Source;
 
@@ -43,11 +43,15 @@ async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, reques
         None => (&door.unknown, ""),
     };
     let (outcome, response) = match received {
-        Ok(accepted) => {
+        Ok((Received::Handshake(reply), _)) => {
+            tracing::info!(source = label, %request_id, "handshake answered");
+            ("handshake", respond::reply(reply, &request_id))
+        }
+        Ok((Received::Events(accepted), success)) => {
             tracing::debug!(
                 source = label, event_id = %accepted.event_id(), %request_id, status = accepted.status(), "event received"
             );
-            (accepted.status(), accepted.into_response())
+            (accepted.status(), respond::accept(&accepted, success))
         }
         Err(error) => {
             log_refusal(label, &error, &request_id);
@@ -64,12 +68,15 @@ async fn receive(
     source: Arc<Source>,
     request: Request<Body>,
     request_id: RequestId,
-) -> Result<Accepted, IngestError> {
+) -> Result<(Received, Success), IngestError> {
     let (head, body) = request.into_parts();
-    if head.method != Method::POST {
-        return Err(IngestError::MethodNotAllowed);
-    }
-    door.receive(door.read(source, head, body, request_id).await?).await
+    let success = source.config.success;
+    let request = if head.method == Method::POST {
+        door.read(source, head, body, request_id).await?
+    } else {
+        Door::bodiless(source, head, request_id)
+    };
+    Ok((door.receive(request).await?, success))
 }
 
 fn log_refusal(source: &str, error: &IngestError, request_id: &RequestId) {

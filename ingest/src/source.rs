@@ -5,6 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Histogram};
 use tidegate_shared::config::SourceConfig;
+use tidegate_shared::signature::Verifier;
+
+use crate::offered::Offered;
 
 /// One source, as every step of the path needs it.
 #[derive(Debug)]
@@ -12,12 +15,21 @@ pub struct Source {
     /// What the configuration says of it.
     pub config: SourceConfig,
     pub(crate) counts: Counts,
+    /// The secret that its provider offers, where it does.
+    pub(crate) offered: Option<Offered>,
 }
 
 impl Source {
     pub(crate) fn new(config: SourceConfig) -> Self {
         let counts = Counts::of(config.name.as_str());
-        Self { config, counts }
+        let offered = config.offered_secret.clone().map(Offered::new);
+        Self { config, counts, offered }
+    }
+
+    /// What judges its requests now.
+    pub(crate) fn verifier(&self) -> &Verifier {
+        let offered = self.offered.as_ref().and_then(|offered| offered.verifier(&self.config));
+        offered.unwrap_or(&self.config.verifier)
     }
 }
 

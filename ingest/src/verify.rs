@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, header};
-use tidegate_shared::event::{BodyHash, Event, EventKey};
+use tidegate_shared::event::{BodyHash, Event, EventId, EventKey, RequestId};
 use tidegate_shared::random;
-use tidegate_shared::signature::{FetchedKey, KeyLocation, Received, Scheme, VerifyError};
+use tidegate_shared::signature::{
+    FetchedKey, Identity, Item, Judgement, KeyLocation, Received, Reply, Scheme, VerifyError,
+};
 use tidegate_shared::wire::is_kept_header;
 
 use crate::receive::{IngestError, RawRequest};
@@ -20,13 +22,45 @@ pub struct VerifiedEvent {
     pub(crate) source: Arc<Source>,
 }
 
+/// Several events that came in one request that their provider signed.
+#[derive(Debug)]
+pub struct VerifiedBatch {
+    /// What stands for all of them.
+    pub(crate) id: EventId,
+    pub(crate) request_id: RequestId,
+    pub(crate) events: Vec<VerifiedEvent>,
+}
+
+/// What a request is that its provider signed.
+#[derive(Debug)]
+pub enum Verified {
+    /// An event.
+    Event(VerifiedEvent),
+    /// Several.
+    Batch(VerifiedBatch),
+    /// A question, and its answer.
+    Handshake(Reply),
+}
+
 impl RawRequest {
+    /// The answer, if it is a handshake that comes without a signature, or by another method than events do.
+    ///
+    /// # Errors
+    /// [`IngestError::Unverified`] if it is one, and is not proven or not well formed.
+    pub fn open_handshake(&self) -> Result<Option<Reply>, IngestError> {
+        let reply = self.source.verifier().open_handshake(&self.received(), self.received_at);
+        reply.map_err(|error| {
+            self.count(outcome(&error));
+            IngestError::Unverified(error)
+        })
+    }
+
     /// The key that it is to be verified with, where its provider keeps it.
     ///
     /// # Errors
     /// [`IngestError::Unverified`] if it can be seen already that it does not verify.
     pub fn needs(&self) -> Result<Option<KeyLocation>, IngestError> {
-        let needed = self.source.config.verifier.needs(&self.received());
+        let needed = self.source.verifier().needs(&self.received());
         needed.map_err(|error| {
             self.count(outcome(&error));
             IngestError::Unverified(error)
@@ -36,25 +70,46 @@ impl RawRequest {
     /// Verifies the exact bytes that were received, with the key that it [needs](Self::needs). Nothing was claimed or
     /// stored before.
     ///
+    /// Where the source asks for it, a list becomes one event for each of its items.
+    ///
     /// # Errors
     /// [`IngestError::Unverified`] with the first rule that the request breaks.
-    pub fn verify(self, key: Option<&FetchedKey>) -> Result<VerifiedEvent, IngestError> {
-        let config = &self.source.config;
-        let verified = match key {
-            Some(key) => config.verifier.verify_with(&self.received(), self.received_at, key),
-            None => config.verifier.verify(&self.received(), self.received_at),
+    pub fn verify(self, key: Option<&FetchedKey>) -> Result<Verified, IngestError> {
+        let judged = self.source.verifier().judge(&self.received(), self.received_at, key);
+        let items = match (&judged, &self.source.config.split) {
+            (Ok(Judgement::Event(_)), Some(split)) => split.split(&self.received(), &self.body),
+            (Ok(_) | Err(_), _) => Ok(None),
         };
-        self.count(verified.as_ref().map_or_else(outcome, |_| "verified"));
-        let identity = verified.map_err(IngestError::Unverified)?;
+        let judged = judged.and_then(|judgement| Ok((judgement, items?)));
+        self.count(judged.as_ref().map_or_else(outcome, |_| "verified"));
+        let (judgement, items) = judged.map_err(IngestError::Unverified)?;
+        Ok(match judgement {
+            Judgement::Handshake(reply) => Verified::Handshake(reply),
+            Judgement::Event(identity) => {
+                let (source, request_id) = (Arc::clone(&self.source), self.request_id.clone());
+                let (id, whole) = (identity.id.clone(), self.event(identity));
+                match items {
+                    None => Verified::Event(VerifiedEvent { event: Box::new(whole), source }),
+                    Some(items) => {
+                        let part = |item| {
+                            let event = Box::new(part_of(&whole, item, source.config.counters));
+                            VerifiedEvent { event, source: Arc::clone(&source) }
+                        };
+                        Verified::Batch(VerifiedBatch { id, request_id, events: items.into_iter().map(part).collect() })
+                    }
+                }
+            }
+        })
+    }
+
+    fn event(self, identity: Identity) -> Event {
+        let config = &self.source.config;
         let traceparent = traceparent(&self.headers);
         let content_type =
             self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body_hash = BodyHash::of(&self.body);
-        let fingerprint = match config.counters {
-            [] => body_hash,
-            counters => BodyHash::without_counters(&self.body, counters),
-        };
-        let event = Event {
+        let fingerprint = fingerprint(body_hash, &self.body, config.counters);
+        Event {
             source: config.name.clone(),
             key: EventKey::new(&config.name, &identity.id),
             id: identity.id,
@@ -63,12 +118,11 @@ impl RawRequest {
             request_id: self.request_id,
             traceparent: Some(traceparent),
             content_type,
-            headers: kept(self.headers, config.verifier.scheme()),
+            headers: kept(self.headers, &config.scheme),
             body_hash,
             fingerprint: Some(fingerprint),
             body: self.body,
-        };
-        Ok(VerifiedEvent { event: Box::new(event), source: self.source })
+        }
     }
 
     fn received(&self) -> Received<'_> {
@@ -93,6 +147,29 @@ impl VerifiedEvent {
         metrics::counter!("tidegate_claim_conflicts_total", "source" => self.event.source.to_string()).increment(1);
         Self { event: Box::new(self.event.into_conflict()), source: self.source }
     }
+}
+
+/// One event of the request that was read as `whole`.
+fn part_of(whole: &Event, item: Item, counters: &[&str]) -> Event {
+    let Item { identity: Identity { id, event_type }, body } = item;
+    let body_hash = BodyHash::of(&body);
+    // An item of CloudEvents' batched mode is a structured event of its own.
+    let content_type =
+        whole.content_type.as_ref().map(|text| text.replace("cloudevents-batch+json", "cloudevents+json"));
+    Event {
+        key: EventKey::new(&whole.source, &id),
+        id,
+        event_type,
+        content_type,
+        body_hash,
+        fingerprint: Some(fingerprint(body_hash, &body, counters)),
+        body,
+        ..whole.clone()
+    }
+}
+
+fn fingerprint(body_hash: BodyHash, body: &[u8], counters: &[&str]) -> BodyHash {
+    if counters.is_empty() { body_hash } else { BodyHash::without_counters(body, counters) }
 }
 
 fn outcome(error: &VerifyError) -> &'static str {

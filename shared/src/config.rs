@@ -19,9 +19,10 @@ use crate::event::{ApiName, Currency, HandlerName, SourceName};
 use crate::ledger::postgres::PostgresSettings;
 use crate::pattern::Pattern;
 use crate::process::Patience;
+use crate::provider::Success;
 use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
-use crate::signature::{Scheme, Secret, Verifier};
+use crate::signature::{Batch, Scheme, Secret, SecretError, Verifier};
 
 mod api;
 mod http;
@@ -250,6 +251,23 @@ pub struct SourceConfig {
     pub on_broker_down: OnBrokerDown,
     /// As in [`crate::provider::Preset::counters`].
     pub counters: &'static [&'static str],
+    /// What answers an event that is durable.
+    pub success: Success,
+    /// Where the events of one request are; `None` where a request is one event.
+    pub split: Option<Batch>,
+    /// Where a secret is kept that the provider itself offers in a handshake; nothing is taken if there is one already.
+    pub offered_secret: Option<PathBuf>,
+}
+
+impl SourceConfig {
+    /// The verifier of the same source with one secret more.
+    ///
+    /// # Errors
+    /// As for [`Verifier::try_new`].
+    pub fn verifier_with(&self, more: Secret) -> Result<Verifier, SecretError> {
+        let secrets: Vec<Secret> = self.secrets.iter().cloned().chain([more]).collect();
+        Verifier::try_new(self.scheme.clone(), &secrets)
+    }
 }
 
 /// `[[handler]]`

@@ -240,13 +240,13 @@ impl BodyHash {
         Self(Sha256::digest(body).into())
     }
 
-    /// Hashes the body without the numbers of these JSON fields, at any depth: counters that a provider changes from one
+    /// Hashes the body without the numbers, `true` and `false` of these JSON fields, at any depth: counters that a provider changes from one
     /// delivery of an event to the next.
     #[must_use]
     pub fn without_counters(body: &[u8], counters: &[&str]) -> Self {
         let (mut hasher, mut rest) = (Sha256::new(), body);
         while let Some((before, after)) =
-            counters.iter().filter_map(|name| split_at_number(rest, name)).min_by_key(|(before, _)| before.len())
+            counters.iter().filter_map(|name| split_at_counter(rest, name)).min_by_key(|(before, _)| before.len())
         {
             hasher.update(before);
             rest = after;
@@ -255,8 +255,8 @@ impl BodyHash {
     }
 }
 
-/// What stands before and after the number of the first JSON field called `name`.
-fn split_at_number<'b>(body: &'b [u8], name: &str) -> Option<(&'b [u8], &'b [u8])> {
+/// What stands before and after the number, or the `true` or `false`, of the first JSON field called `name`.
+fn split_at_counter<'b>(body: &'b [u8], name: &str) -> Option<(&'b [u8], &'b [u8])> {
     let quoted = format!("\"{name}\"");
     let mut from = 0;
     loop {
@@ -265,8 +265,9 @@ fn split_at_number<'b>(body: &'b [u8], name: &str) -> Option<(&'b [u8], &'b [u8]
         let after_name = body[from..].trim_ascii_start();
         let Some(value) = after_name.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else { continue };
         let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits > 0 {
-            return Some((&body[..body.len() - value.len()], &value[digits..]));
+        let word = [&b"true"[..], b"false"].iter().find(|word| value.starts_with(word)).map_or(0, |word| word.len());
+        if digits + word > 0 {
+            return Some((&body[..body.len() - value.len()], &value[digits + word..]));
         }
     }
 }
@@ -381,6 +382,8 @@ mod tests {
         assert_ne!(one, hash("{\"id\": 2, \"pending_webhooks\": 1, \"x\": \"pending_webhooks\"}"));
         assert_ne!(one, hash("{\"id\": 1, \"pending_webhooks\": 1, \"x\": \"pending_webhook\"}"));
         assert_ne!(hash("{\"pending_webhooks\": \"1\"}"), hash("{\"pending_webhooks\": \"2\"}"));
+        assert_eq!(hash("{\"pending_webhooks\": true}"), hash("{\"pending_webhooks\": false}"));
+        assert_ne!(hash("{\"pending_webhooks\": null}"), hash("{\"pending_webhooks\": false}"));
         assert_eq!(BodyHash::without_counters(b"body", &[]), BodyHash::of(b"body"));
         assert_eq!(hash("\"pending_webhooks\""), BodyHash::of(b"\"pending_webhooks\""));
     }

@@ -3,9 +3,10 @@
 //! An entry is a [`SchemeText`] with its provenance; each file holds a family of providers. `provider = "hmac"` has no
 //! entry: it spells the scheme out in the configuration, in the same words.
 
-use crate::signature::{Scheme, SchemeText};
+use crate::signature::{Batch, BatchText, Scheme, SchemeText};
 
 mod certificate;
+mod cloud;
 mod code;
 mod commerce;
 mod documents;
@@ -16,8 +17,11 @@ mod messaging;
 mod own_way;
 mod payments;
 mod products;
+mod social;
 mod standard_webhooks;
 mod stripe;
+mod trade;
+mod work;
 
 /// The provider of a source whose configuration spells every field of its scheme out.
 pub const HMAC: &str = "hmac";
@@ -37,25 +41,39 @@ pub struct Preset {
     pub proven: &'static str,
     /// What people must know besides: what is not signed, what could not be confirmed. Empty if nothing.
     pub note: &'static str,
-    /// What the provider asks before it sends events.
-    pub handshake: Handshake,
-    /// JSON fields whose numbers it changes from one delivery of an event to the next.
+    /// JSON fields whose numbers, or true and false, it changes from one delivery of an event to the next.
     pub counters: &'static [&'static str],
+    /// How it wants to be told that an event is durable.
+    pub success: Success,
+    /// Where its requests hold several events.
+    pub batch: Option<BatchText>,
 }
 
-/// What a provider asks before it sends events.
+/// What answers an event that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handshake {
-    /// Nothing.
-    None,
+pub enum Success {
+    /// 200 with what happened: status, event id and request id.
+    Json,
+    /// 200 and nothing.
+    Empty,
+    /// 202 and nothing.
+    Accepted,
+    /// 204.
+    NoContent,
+    /// 200 with a text that the provider looks for.
+    Text(&'static str),
 }
 
-impl Handshake {
-    /// The word that stands for it in lists.
+impl Success {
+    /// The word that stands for it in the configuration and in lists.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::None => "none",
+            Self::Json => "json",
+            Self::Empty => "empty",
+            Self::Accepted => "accepted",
+            Self::NoContent => "no-content",
+            Self::Text(text) => text,
         }
     }
 }
@@ -69,8 +87,9 @@ impl Preset {
         source: "",
         proven: "",
         note: "",
-        handshake: Handshake::None,
         counters: &[],
+        success: Success::Json,
+        batch: None,
     };
 
     /// How it signs, and where it keeps id and type.
@@ -80,6 +99,15 @@ impl Preset {
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme.read().expect("a test reads every preset")
+    }
+
+    /// Where its requests hold several events.
+    ///
+    /// # Panics
+    /// Never: the text is part of the program, and a test reads every one.
+    #[must_use]
+    pub fn batch(&self) -> Option<Batch> {
+        self.batch.map(|batch| batch.read().expect("a test reads every preset"))
     }
 }
 
@@ -95,6 +123,10 @@ const FAMILIES: &[&[Preset]] = &[
     messaging::PRESETS,
     documents::PRESETS,
     products::PRESETS,
+    social::PRESETS,
+    work::PRESETS,
+    cloud::PRESETS,
+    trade::PRESETS,
     form::PRESETS,
     generic::PRESETS,
 ];
@@ -119,6 +151,7 @@ mod tests {
         for known in presets() {
             let scheme = known.scheme.read().map(|scheme| scheme.check());
             assert_eq!(scheme, Ok(Ok(())), "{}", known.name);
+            assert!(known.batch.is_none_or(|batch| batch.read().is_ok()), "{}", known.name);
             assert_eq!(preset(known.name).map(|found| found.title), Some(known.title));
             assert_ne!(known.name, HMAC);
             let is_plain = known.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

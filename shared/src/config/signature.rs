@@ -3,12 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use super::reader::{Section, Setting};
+use crate::provider::Success;
 use crate::signature::{
-    Composed, Encoding, Hash, KeyForm, Kind, Location, Pairing, PublicUrl, Scheme, SignatureFormat, Template,
-    TimestampFrom, TimestampRule, TimestampUnit,
+    Answer, Batch, Composed, Encoding, Handshake, HandshakeProof, Hash, KeyForm, Kind, Location, Mark, Pairing,
+    Pointer, PublicUrl, Scheme, SignatureFormat, Template, TimestampFrom, TimestampRule, TimestampUnit, method,
 };
 
 /// The time in which a signed timestamp counts as fresh where a scheme does not say otherwise.
@@ -38,6 +39,7 @@ pub(super) fn read_signature(section: &Section<'_>) -> Option<Scheme> {
         unsigned_body: section.or("unsafe_unsigned_body", false),
         url: PublicUrl::Unknown,
         setting: None,
+        handshakes: section.sections("handshake").into_iter().filter_map(read_handshake).collect(),
     };
     let is_token = kind.is_jwt();
     let beside = if is_token { TimestampFrom::Token } else { TimestampFrom::Signature };
@@ -52,6 +54,28 @@ pub(super) fn read_signature(section: &Section<'_>) -> Option<Scheme> {
         section.warn("unsafe_unsigned_body", "whoever has seen one request can send another body with its signature");
     }
     scheme.check().map_err(|error| section.mistake("signed", error.to_string())).is_ok().then_some(scheme)
+}
+
+fn read_handshake(section: Section<'_>) -> Option<Handshake> {
+    let marks: Option<Vec<Field<Mark>>> = section.required_list("when");
+    let proof = section.or("proof", Field(HandshakeProof::Signature)).0;
+    let method = section.or("method", Field(Method::POST)).0;
+    let answer: Option<Field<Answer>> = section.required("answer");
+    section.finish();
+    Some(Handshake { method, marks: plain(marks?), proof, answer: answer?.0 })
+}
+
+/// `[source.signature.batch]`: where a request holds its events, if it holds several.
+pub(super) fn read_batch(section: &Section<'_>) -> Option<Batch> {
+    let section = section.section("batch");
+    if !section.is_present() {
+        return None;
+    }
+    let items = section.get::<Field<Pointer>>("items").map(|pointer| pointer.0);
+    let id = plain(section.list("id").unwrap_or_default());
+    let event_type = plain(section.list("event_type").unwrap_or_default());
+    section.finish();
+    Some(Batch { items, id, event_type })
 }
 
 fn read_template(section: &Section<'_>, kind: Kind) -> Option<Template> {
@@ -103,7 +127,39 @@ macro_rules! field {
         }
     )*};
 }
+impl Setting for Field<Answer> {
+    const EXPECTED: &'static str = "\"200\", \"204\", \"text query:challenge\", \"json challenge=json:/challenge\", \"origin\" or \
+         \"keep header:X-Secret\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(Answer::Confirm(_)) => Err("only AWS SNS' own preset calls a URL".to_owned()),
+            Ok(answer) => Ok(Self(answer)),
+            Err(_) => Err(String::new()),
+        }
+    }
+}
+
+impl Setting for Field<Method> {
+    const EXPECTED: &'static str = "\"POST\", \"GET\", \"HEAD\" or \"OPTIONS\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        method(text).map(Self).map_err(|_| String::new())
+    }
+}
+
+impl Setting for Success {
+    const EXPECTED: &'static str = "\"json\", \"empty\", \"accepted\" or \"no-content\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        [Self::Json, Self::Empty, Self::Accepted, Self::NoContent]
+            .into_iter()
+            .find(|success| success.as_str() == text)
+            .ok_or_else(String::new)
+    }
+}
+
 field! {
+    Mark => "what marks it, such as \"json:/type = ping\", \"query:challenge\", \"only challenge\" or \"empty json:/events\"",
+    HandshakeProof => "\"none\", \"signature\" or \"word query:token\"",
+    Pointer => "a JSON pointer, such as \"/events\"",
     Template => "what is signed, such as \"{timestamp}.{body}\"",
     HeaderName => "a header's name",
     SignatureFormat => "\"raw\", \"prefix:sha256=\", \"prefix?:sha256=\", \"kv:t,v1\" or \"versioned:v1\"",

@@ -1,16 +1,20 @@
 //! Reads one `[[source]]`: whose requests it takes, and how they are proven.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use super::reader::{Section, nearest};
-use super::signature::read_signature;
+use super::signature::{read_batch, read_signature};
 use super::{OnBrokerDown, SourceConfig};
 use crate::event::SourceName;
-use crate::provider::{HMAC, Preset, preset, presets};
-use crate::signature::{PublicUrl, Scheme, SchemeError, Secret, SecretError, Verifier};
+use crate::provider::{HMAC, Preset, Success, preset, presets};
+use crate::random;
+use crate::signature::{
+    Batch, Handshake, HandshakeProof, PublicUrl, Scheme, SchemeError, Secret, SecretError, Verifier,
+};
 
 /// A secret of this length or less could be guessed from one captured request; shorter than 24 is worth a warning.
 const SECRET_ADVISED: usize = 24;
@@ -21,7 +25,8 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let provider: Option<String> = section.required("provider");
     let signature = section.section("signature");
     let scheme = provider.as_deref().and_then(|provider| scheme(section, &signature, provider));
-    let has_secrets = scheme.as_ref().is_none_or(|scheme| scheme.kind.has_secrets());
+    let offered_secret = read_offered_secret(section, scheme.as_ref());
+    let has_secrets = scheme.as_ref().is_none_or(|scheme| scheme.kind.has_secrets()) && offered_secret.is_none();
     let secrets: Option<Vec<Secret>> = if has_secrets {
         section.required_list("secrets")
     } else {
@@ -29,19 +34,24 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     };
     let dedup_window = section.or("dedup_window", 4 * DAY);
     let on_broker_down = section.or("on_broker_down", OnBrokerDown::Reject);
+    let known = provider.as_deref().and_then(preset);
+    let success = known.map_or_else(|| signature.or("success", Success::Json), |known| known.success);
+    let batch = known.map_or_else(|| read_batch(&signature), Preset::batch);
+    let split = read_split(section, batch);
+    let verify_token = read_verify_token(section, scheme.as_ref());
     signature.finish();
     // As it is written, since that is what the provider signs.
     let url = section.get::<Url>("url").and_then(|_| section.get::<String>("url"));
     let setting = section.get::<String>("setting");
     let scheme = with_tolerance(section, scheme?);
     let scheme = with_own_values(section, scheme, (url, public_url), setting);
-    let counters = provider.as_deref().and_then(preset).map_or(&[][..], |preset| preset.counters);
+    let counters = known.map_or(&[][..], |preset| preset.counters);
     let secrets = secrets?;
     let can_be_guessed = |secret: &Secret| secret.expose().len() < SECRET_ADVISED;
     if !scheme.kind.has_public_keys() && secrets.iter().any(can_be_guessed) {
         section.warn("secrets", "a secret is shorter than the 24 bytes that Standard Webhooks asks for");
     }
-    match Verifier::try_new(scheme.clone(), &secrets) {
+    match verifier(&scheme, &secrets, offered_secret.is_some(), verify_token.as_ref()) {
         Ok(verifier) => {
             let verifier = Arc::new(verifier);
             Some(SourceConfig {
@@ -53,6 +63,9 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
                 dedup_window,
                 on_broker_down,
                 counters,
+                success,
+                split,
+                offered_secret,
             })
         }
         Err(error) => {
@@ -60,6 +73,54 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
             None
         }
     }
+}
+
+fn verifier(
+    scheme: &Scheme,
+    secrets: &[Secret],
+    is_offered: bool,
+    verify_token: Option<&Secret>,
+) -> Result<Verifier, SecretError> {
+    // Until the provider has offered one: a secret that nobody knows.
+    let unknown = || Secret::new(hex::encode(random::bytes::<32>()));
+    let verifier = if is_offered && secrets.is_empty() {
+        Verifier::try_new(scheme.clone(), &[unknown()])?
+    } else {
+        Verifier::try_new(scheme.clone(), secrets)?
+    };
+    Ok(match verify_token {
+        Some(token) => verifier.with_verify_token(token),
+        None => verifier,
+    })
+}
+
+fn read_offered_secret(section: &Section<'_>, scheme: Option<&Scheme>) -> Option<PathBuf> {
+    let path = section.get::<PathBuf>("offered_secret");
+    if path.is_some() && !scheme.is_some_and(|scheme| scheme.handshakes.iter().any(Handshake::keeps)) {
+        section.mistake("offered_secret", "this provider offers no secret of its own".into());
+    }
+    path
+}
+
+fn read_split(section: &Section<'_>, batch: Option<Batch>) -> Option<Batch> {
+    let split = section.or("split", false);
+    if split && batch.is_none() {
+        section.mistake("split", "a request of this provider is one event".into());
+    }
+    batch.filter(|_| split)
+}
+
+/// The word that handshakes are proven with, where the scheme has such.
+fn read_verify_token(section: &Section<'_>, scheme: Option<&Scheme>) -> Option<Secret> {
+    let by_word = |known: &Handshake| matches!(known.proof, HandshakeProof::Word(_));
+    if scheme.is_some_and(|scheme| scheme.handshakes.iter().any(by_word)) {
+        return section.required("verify_token");
+    }
+    let token = section.get::<Secret>("verify_token");
+    if token.is_some() {
+        section.mistake("verify_token", "this provider asks for no such word".into());
+    }
+    token
 }
 
 /// Which of the source's keys an error is about.

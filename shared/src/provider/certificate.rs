@@ -1,7 +1,7 @@
 //! Providers that sign with a key of theirs which each request names, and which is got from them.
 
 use super::Preset;
-use crate::signature::{Encoding, Hash, Kind, SchemeText};
+use crate::signature::{Encoding, HandshakeText, Hash, Kind, SchemeText};
 
 const SNS: SchemeText = SchemeText {
     kind: Kind::AwsSns,
@@ -10,6 +10,12 @@ const SNS: SchemeText = SchemeText {
     encoding: Encoding::Base64,
     id: &["json:/MessageId"],
     event_type: &["json:/Type"],
+    handshakes: &[HandshakeText {
+        method: "POST",
+        when: &["json:/Type = SubscriptionConfirmation"],
+        proof: "signature",
+        answer: "confirm json:/SubscribeURL",
+    }],
     ..SchemeText::HMAC
 };
 const SNS_PLAIN: Preset = Preset {

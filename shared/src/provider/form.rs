@@ -1,6 +1,6 @@
 //! Providers that send forms: what they sign, or where their JSON is, stands in fields.
 
-use super::Preset;
+use super::{Preset, Success};
 use crate::signature::{Encoding, Hash, KeyForm, SchemeText};
 
 pub(super) const PRESETS: &[Preset] = &[
@@ -48,6 +48,7 @@ pub(super) const PRESETS: &[Preset] = &[
         note: "only the event's time and type are signed, by the account's API key; the rest is not signed: whoever has seen \
                one callback can make others with another content. event_time is when the event happened, so that retries \
                are days old.",
+        success: Success::Text("Hello API Event Received"),
         ..Preset::PLAIN
     },
 ];

@@ -1,7 +1,7 @@
 //! Messages, calls, mail and support.
 
 use super::Preset;
-use crate::signature::{Encoding, Hash, KeyForm, Kind, SchemeText, TimestampUnit};
+use crate::signature::{BatchText, Encoding, HandshakeText, Hash, KeyForm, Kind, SchemeText, TimestampUnit};
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
@@ -29,6 +29,12 @@ pub(super) const PRESETS: &[Preset] = &[
             encoding: Encoding::Base64,
             id: &["body-sha256"],
             event_type: &["json:/events/0/type"],
+            handshakes: &[HandshakeText {
+                method: "POST",
+                when: &["empty json:/events"],
+                proof: "signature",
+                answer: "200",
+            }],
             ..SchemeText::HMAC
         },
         source: "npm @line/bot-sdk 11.0.0 lib/validate-signature.ts, lib/webhook/model/event.ts",
@@ -36,6 +42,8 @@ pub(super) const PRESETS: &[Preset] = &[
         note: "A request holds an array of events, none when the console's Verify button is pressed. A \
                    redelivered event has the same webhookEventId but deliveryContext.isRedelivery true, so its body \
                    differs: split the batch to recognise it.",
+        batch: Some(BatchText { items: "/events", id: &["json:/webhookEventId"], event_type: &["json:/type"] }),
+        counters: &["isRedelivery"],
         ..Preset::PLAIN
     },
     Preset {
@@ -77,6 +85,7 @@ pub(super) const PRESETS: &[Preset] = &[
         proven: "the library's own test vector; vectors judged by npm @sendgrid/eventwebhook 8.0.0",
         note: "no window is documented; 25 hours are to outlast the retries, whose length and time are not \
                    confirmed. The body is an array: split it, or the type is that of its first event.",
+        batch: Some(BatchText { items: "", id: &["json:/sg_event_id"], event_type: &["json:/event"] }),
         ..Preset::PLAIN
     },
     Preset {

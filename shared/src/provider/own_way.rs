@@ -1,7 +1,7 @@
 //! Providers whose proof no template can say: each has code of its own, in `signature/native`.
 
-use super::Preset;
-use crate::signature::{Encoding, Hash, KeyForm, Kind, SchemeText};
+use super::{Preset, Success};
+use crate::signature::{BatchText, Encoding, HandshakeText, Hash, KeyForm, Kind, SchemeText};
 
 const TWILIO: SchemeText = SchemeText {
     kind: Kind::Twilio,
@@ -64,6 +64,14 @@ pub(super) const PRESETS: &[Preset] = &[
         proven: "vectors signed and judged by npm @adyen/api-library 32.1.0",
         note: "eight fields of each item are signed, the rest is not. A notification of several items has the body's hash \
                as its id.",
+        batch: Some(BatchText {
+            items: "/notificationItems",
+            id: &[
+                "json:/NotificationRequestItem/pspReference + json:/NotificationRequestItem/eventCode + json:/NotificationRequestItem/success + json:/NotificationRequestItem/eventDate",
+            ],
+            event_type: &["json:/NotificationRequestItem/eventCode"],
+        }),
+        success: Success::Text("[accepted]"),
         ..Preset::PLAIN
     },
     Preset {
@@ -76,6 +84,12 @@ pub(super) const PRESETS: &[Preset] = &[
             signed: "{form:bt_payload}",
             at: &["form:bt_signature"],
             id: &["body-sha256"],
+            handshakes: &[HandshakeText {
+                method: "GET",
+                when: &["query:bt_challenge"],
+                proof: "none",
+                answer: "text mac(query:bt_challenge)",
+            }],
             ..SchemeText::HMAC
         },
         source: "npm braintree 3.40.0 lib/braintree/webhook_notification_gateway.js, PyPI braintree 4.48.0 \
@@ -110,12 +124,24 @@ pub(super) const PRESETS: &[Preset] = &[
             signed: "",
             id: &["arrival"],
             event_type: &["json:/value/0/lifecycleEvent", "json:/value/0/changeType"],
+            handshakes: &[HandshakeText {
+                method: "POST",
+                when: &["query:validationToken"],
+                proof: "none",
+                answer: "text query:validationToken",
+            }],
             ..SchemeText::HMAC
         },
         source: "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
         proven: "vectors computed independently",
         note: "Nothing is signed: clientState, given with the subscription, must stand in every item. Bodies of distinct \
                changes can be the same and need not have an id: each request is an event. validationTokens are not judged.",
+        batch: Some(BatchText {
+            items: "/value",
+            id: &["arrival"],
+            event_type: &["json:/lifecycleEvent", "json:/changeType"],
+        }),
+        success: Success::Accepted,
         ..Preset::PLAIN
     },
 ];

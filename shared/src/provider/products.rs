@@ -2,7 +2,17 @@
 
 use super::Preset;
 use super::standard_webhooks::SIGNED;
-use crate::signature::{Encoding, KeyForm, Kind, SchemeText, TimestampUnit};
+use crate::signature::{BatchText, Encoding, KeyForm, Kind, SchemeText, TimestampUnit};
+
+/// `eventId` is not promised to be unique, but with the rest of what tells a change apart it is.
+const HUBSPOT_BATCH: Option<BatchText> = Some(BatchText {
+    items: "",
+    id: &[
+        "json:/eventId + json:/subscriptionId + json:/portalId + json:/objectId + json:/occurredAt",
+        "json:/eventId + json:/subscriptionId + json:/portalId + json:/occurredAt",
+    ],
+    event_type: &["json:/subscriptionType"],
+});
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
@@ -107,6 +117,7 @@ pub(super) const PRESETS: &[Preset] = &[
         note: "needs the public URL as configured at HubSpot. The body is an array: split it, as a retry has \
                    another body. With a URL that holds escapes HubSpot signs a decoded form: avoid them.",
         counters: &["attemptNumber"],
+        batch: HUBSPOT_BATCH,
         ..Preset::PLAIN
     },
     Preset {
@@ -125,6 +136,7 @@ pub(super) const PRESETS: &[Preset] = &[
         note: "a hash with the secret in front, no HMAC: prefer hubspot. X-HubSpot-Signature-Version is \
                    ignored.",
         counters: &["attemptNumber"],
+        batch: HUBSPOT_BATCH,
         ..Preset::PLAIN
     },
     Preset {
@@ -144,6 +156,7 @@ pub(super) const PRESETS: &[Preset] = &[
                    JSON, so it is no better than a checksum with a secret: prefer hubspot. \
                    X-HubSpot-Signature-Version is ignored.",
         counters: &["attemptNumber"],
+        batch: HUBSPOT_BATCH,
         ..Preset::PLAIN
     },
     Preset {

@@ -1,7 +1,9 @@
 //! What contradicts itself in a scheme, or would not prove anything.
 
+use http::Method;
+
 use super::json::POINTERS_MAX;
-use super::{Composed, Hash, KeyForm, Kind, Location, Pairing, Piece, PublicUrl, Scheme, TimestampFrom};
+use super::{Composed, Handshake, Hash, KeyForm, Kind, Location, Pairing, Piece, PublicUrl, Scheme, TimestampFrom};
 
 /// Most locations of an id, or of a type.
 pub const LOCATIONS_MAX: usize = 8;
@@ -66,6 +68,12 @@ pub enum SchemeError {
     /// The signed text cannot be rebuilt.
     #[error("the provider signs a value that only its own pages show: set the source's setting")]
     NoSetting,
+    /// Every event would be taken for one.
+    #[error("a handshake by POST must be marked by something that no event has")]
+    UnmarkedHandshake,
+    /// Only an HMAC can be made of a text that somebody else chose.
+    #[error("an answer can be signed only by the kind hmac")]
+    SignedAnswer,
     /// There is no host to ask for keys.
     #[error("the setting is the environment, production or sandbox")]
     NoEnvironment,
@@ -84,6 +92,7 @@ impl Scheme {
         self.check_key_form()?;
         self.check_timestamp()?;
         self.check_names()?;
+        self.check_handshakes()?;
         if self.has_misplaced() {
             return Err(SchemeError::Misplaced);
         }
@@ -183,6 +192,14 @@ impl Scheme {
         } else {
             Ok(())
         }
+    }
+
+    fn check_handshakes(&self) -> Result<(), SchemeError> {
+        if self.handshakes.iter().any(|known| known.method == Method::POST && known.marks.is_empty()) {
+            return Err(SchemeError::UnmarkedHandshake);
+        }
+        let can_sign = matches!(self.kind, Kind::Hmac | Kind::Braintree);
+        if self.handshakes.iter().any(Handshake::signs) && !can_sign { Err(SchemeError::SignedAnswer) } else { Ok(()) }
     }
 
     fn has_misplaced(&self) -> bool {

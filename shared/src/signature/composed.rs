@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{InvalidField, Location};
+use crate::event::{BodyHash, EVENT_ID_MAX};
 
 /// An id or a type: the value at one place, or the values at several, joined.
 ///
@@ -33,6 +34,7 @@ impl Composed {
 }
 
 /// Joins the values of an id so that two lists of equal length never become one text: a `|` or `\` of a value is escaped.
+/// What is longer than an id may be is told by its hash.
 pub(super) fn join_id(values: &[Cow<'_, [u8]>]) -> Vec<u8> {
     let mut joined = Vec::new();
     for (index, value) in values.iter().enumerate() {
@@ -46,7 +48,7 @@ pub(super) fn join_id(values: &[Cow<'_, [u8]>]) -> Vec<u8> {
             joined.push(*byte);
         }
     }
-    joined
+    if joined.len() > EVENT_ID_MAX { BodyHash::of(&joined).to_string().into_bytes() } else { joined }
 }
 
 /// Joins the values of a type with dots, as topic exchanges route them.

@@ -1,6 +1,6 @@
 //! What a scheme does, in words for people.
 
-use super::{Composed, Encoding, Kind, Location, Pairing, Scheme, TimestampFrom, TimestampUnit};
+use super::{Batch, Composed, Encoding, Kind, Location, Pairing, Scheme, TimestampFrom, TimestampUnit};
 
 impl Scheme {
     /// How requests are proven, as one sentence.
@@ -92,6 +92,16 @@ impl Scheme {
                 format!("; {unit} in {}", places.join(" or "))
             }
         }
+    }
+}
+
+impl Batch {
+    /// Where the events of one request are, and how each is told from the others.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let items = self.items.as_ref().map_or_else(|| "the body".to_owned(), |pointer| format!("body {pointer}"));
+        let id = if self.id.is_empty() { "SHA-256 of the item".to_owned() } else { names(&self.id, " | ") };
+        format!("split = true makes each item of {items} an event; its id is its {id}")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Picking a few values out of a JSON body, in one pass and without building the rest.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -207,6 +208,22 @@ impl Visitor<'_> for Key<'_, '_, '_, '_> {
     fn visit_str<E>(self, key: &str) -> Result<Active, E> {
         Ok(self.0.behind(key))
     }
+}
+
+/// The items of the list at `pointer`, or of the list that is the whole body; `None` if there is none.
+pub(super) fn items<'b>(body: &'b [u8], pointer: Option<&Pointer>) -> Option<Vec<&'b RawValue>> {
+    let mut value: &RawValue = serde_json::from_slice(body).ok()?;
+    for step in pointer.map(Pointer::steps).unwrap_or_default() {
+        let object: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(value.get()).ok()?;
+        value = object.get(step.as_str())?;
+    }
+    serde_json::from_str(value.get()).ok()
+}
+
+/// Whether `body` is an object with the member `name`, a string, and no other.
+pub(super) fn has_only(body: &[u8], name: &str) -> bool {
+    let object: Option<HashMap<Cow<'_, str>, Cow<'_, str>>> = serde_json::from_slice(body).ok();
+    object.is_some_and(|object| object.len() == 1 && object.contains_key(name))
 }
 
 /// A string or a number as text. A number keeps its own spelling: an id beyond 2^53 must not be rounded.

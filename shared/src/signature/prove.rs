@@ -27,6 +27,8 @@ pub(super) struct Offer<'a> {
 
 /// What a proof tells besides that it is one.
 pub(super) struct Proven<'a> {
+    /// Which of the source's keys has proven it; 0 where that cannot be told.
+    pub(super) key: usize,
     /// Which of the scheme's places the signature stands at.
     pub(super) position: usize,
     /// The signed id, or the one that only the proof can tell.
@@ -40,7 +42,7 @@ pub(super) struct Proven<'a> {
 impl Proven<'_> {
     /// A proof that tells nothing more.
     pub(super) fn at(position: usize) -> Self {
-        Self { position, id: None, event_type: None, sent: None }
+        Self { key: 0, position, id: None, event_type: None, sent: None }
     }
 }
 
@@ -92,11 +94,11 @@ impl Verifier {
             id: id.unwrap_or_default().as_bytes(),
             made: signed_text::make(scheme, reader)?,
         };
-        if !keys.iter().any(|key| key.proves(&claimed, &text)) {
+        let Some(key) = keys.iter().position(|key| key.proves(&claimed, &text)) else {
             return Err(VerifyError::InvalidSignature);
-        }
+        };
         let id = id.map(|id| Cow::Borrowed(id.as_bytes()));
-        Ok(Proven { position, id, event_type: None, sent: timestamp.as_ref().map(|sent| sent.at) })
+        Ok(Proven { key, position, id, event_type: None, sent: timestamp.as_ref().map(|sent| sent.at) })
     }
 
     /// Room for what a request claims; it is large, and filled where it stays.

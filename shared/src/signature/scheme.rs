@@ -5,7 +5,7 @@ use http::HeaderName;
 use super::native;
 use super::word::word;
 use super::{
-    Composed, Encoding, Hash, KeyForm, Kind, Location, Piece, Pointer, PublicUrl, SignatureFormat, Template,
+    Composed, Encoding, Handshake, Hash, KeyForm, Kind, Location, Piece, Pointer, PublicUrl, SignatureFormat, Template,
     TimestampFrom, TimestampRule,
 };
 
@@ -45,6 +45,8 @@ pub struct Scheme {
     pub url: PublicUrl,
     /// What `{setting}` stands for, from the source's configuration.
     pub setting: Option<String>,
+    /// Requests that are answered by themselves and never become events.
+    pub handshakes: Vec<Handshake>,
 }
 
 word! {
@@ -105,15 +107,10 @@ impl Scheme {
     pub(super) fn pointers(&self) -> Vec<Pointer> {
         let signed = self.template.pieces().iter().filter_map(Piece::location);
         let names = self.id.iter().chain(&self.event_type).flat_map(Composed::parts);
-        let places = self.signature.iter().chain(signed).chain(self.timestamp_places()).chain(names);
+        let asked = self.handshakes.iter().flat_map(Handshake::places);
         let message = if self.kind == Kind::AwsSns { native::aws_sns::fields() } else { Vec::new() };
-        let mut pointers: Vec<Pointer> = Vec::new();
-        for pointer in places.filter_map(Location::pointer).chain(message.iter().filter_map(Location::pointer)) {
-            if !pointers.contains(pointer) {
-                pointers.push(pointer.clone());
-            }
-        }
-        pointers
+        let places = self.signature.iter().chain(signed).chain(self.timestamp_places()).chain(names);
+        pointers_of(places.chain(asked).chain(&message))
     }
 
     /// Where the timestamp stands in places of its own.
@@ -123,4 +120,15 @@ impl Scheme {
             Some(TimestampFrom::Signature | TimestampFrom::Token) | None => &[],
         }
     }
+}
+
+/// Every JSON pointer among `places`, once.
+pub(super) fn pointers_of<'l>(places: impl Iterator<Item = &'l Location>) -> Vec<Pointer> {
+    let mut pointers: Vec<Pointer> = Vec::new();
+    for pointer in places.filter_map(Location::pointer) {
+        if !pointers.contains(pointer) {
+            pointers.push(pointer.clone());
+        }
+    }
+    pointers
 }

@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{
-    Encoding, Hash, InvalidField, KeyForm, Kind, Location, Pairing, PublicUrl, Scheme, Template, TimestampFrom,
-    TimestampRule, TimestampUnit,
+    Encoding, HandshakeText, Hash, InvalidField, KeyForm, Kind, Location, Pairing, PublicUrl, Scheme, Template,
+    TimestampFrom, TimestampRule, TimestampUnit,
 };
 
 /// A scheme in the words of `[source.signature]`. A constant: every field that a provider does not need is taken from
@@ -44,6 +44,8 @@ pub struct SchemeText {
     pub json_field: &'static str,
     /// The claim that holds the body's SHA-256, for JSON Web Tokens.
     pub body_claim: &'static str,
+    /// Requests that are answered by themselves and never become events.
+    pub handshakes: &'static [HandshakeText],
 }
 
 impl SchemeText {
@@ -65,6 +67,7 @@ impl SchemeText {
         unsigned_body: false,
         json_field: "",
         body_claim: "",
+        handshakes: &[],
     };
     /// An Ed25519 signature in hexadecimal, the public key in hexadecimal too.
     pub const ED25519: Self = Self { kind: Kind::Ed25519, key: KeyForm::Hex, ..Self::HMAC };
@@ -115,10 +118,11 @@ impl SchemeText {
             body_claim: body_claim.map(|claim| format!("/{claim}").parse()).transpose()?,
             url: PublicUrl::Unknown,
             setting: None,
+            handshakes: self.handshakes.iter().map(HandshakeText::read).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn each<T: FromStr<Err = InvalidField>>(texts: &[&str]) -> Result<Vec<T>, InvalidField> {
+pub(super) fn each<T: FromStr<Err = InvalidField>>(texts: &[&str]) -> Result<Vec<T>, InvalidField> {
     texts.iter().map(|text| text.parse()).collect()
 }

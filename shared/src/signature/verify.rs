@@ -6,10 +6,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::zeroize::Zeroizing;
 
+use super::claimed::token_tag;
 use super::composed::{join_id, join_type};
 use super::key::Key;
 use super::native;
+use super::prove::Proven;
 use super::received::Reader;
+use super::tag::Tag;
 use super::{
     FetchedKey, KeyLocation, Kind, Location, Pointer, Received, SECRETS_MAX, Scheme, Secret, SecretError, TimestampFrom,
 };
@@ -19,6 +22,8 @@ use crate::event::{EventId, EventType};
 pub struct Verifier {
     scheme: Scheme,
     keys: Vec<Key>,
+    /// What stands for the word that handshakes alone are proven with.
+    verify_token: Option<Tag>,
     /// Every JSON pointer of the scheme, so that one pass over the body finds them all.
     pointers: Vec<Pointer>,
 }
@@ -89,7 +94,17 @@ impl Verifier {
         let prepare = |(index, secret)| Key::try_new(&scheme, secret, index);
         let keys = secrets.iter().enumerate().map(prepare).collect::<Result<_, _>>()?;
         let pointers = scheme.pointers();
-        Ok(Self { scheme, keys, pointers })
+        Ok(Self { scheme, keys, verify_token: None, pointers })
+    }
+
+    /// The same, with the word that was agreed on for handshakes.
+    #[must_use]
+    pub fn with_verify_token(self, token: &Secret) -> Self {
+        Self { verify_token: Some(token_tag(token.expose().as_bytes())), ..self }
+    }
+
+    pub(super) fn verify_token(&self) -> Option<&Tag> {
+        self.verify_token.as_ref()
     }
 
     /// The scheme that it judges by.
@@ -98,7 +113,7 @@ impl Verifier {
         &self.scheme
     }
 
-    fn reader<'a, 'v>(&'v self, received: &'v Received<'a>) -> Reader<'a, 'v> {
+    pub(super) fn reader<'a, 'v>(&'v self, received: &'v Received<'a>) -> Reader<'a, 'v> {
         Reader::new(received, &self.pointers, self.scheme.json_field.as_deref())
     }
 
@@ -149,7 +164,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifyError`] says what the sender must change.
     pub fn verify(&self, received: &Received<'_>, now: Timestamp) -> Result<Identity, VerifyError> {
-        self.judge(received, now, None)
+        self.event(received, now, None)
     }
 
     /// The same, with the key that [`Self::needs`] told.
@@ -162,25 +177,45 @@ impl Verifier {
         now: Timestamp,
         key: &FetchedKey,
     ) -> Result<Identity, VerifyError> {
-        self.judge(received, now, Some(key))
+        self.event(received, now, Some(key))
     }
 
-    fn judge(
+    fn event(
         &self,
         received: &Received<'_>,
         now: Timestamp,
         key: Option<&FetchedKey>,
     ) -> Result<Identity, VerifyError> {
-        let scheme = &self.scheme;
         let mut reader = self.reader(received);
-        let proven = self.prove(&mut reader, now, key)?;
+        let proven = self.proven(&mut reader, now, key)?;
+        self.identity(proven, &mut reader)
+    }
+
+    /// Judges the signature, then the age.
+    pub(super) fn proven<'a>(
+        &'a self,
+        reader: &mut Reader<'a, '_>,
+        now: Timestamp,
+        key: Option<&FetchedKey>,
+    ) -> Result<Proven<'a>, VerifyError> {
+        let scheme = &self.scheme;
+        if self.signs_for_anyone(reader.received.body) {
+            return Err(VerifyError::InvalidSignature);
+        }
+        let proven = self.prove(reader, now, key)?;
         if let Some(rule) = scheme.timestamp.as_ref().filter(|rule| rule.from != TimestampFrom::Token) {
             let sent = match proven.sent {
                 Some(sent) => sent,
-                None => self.timestamp(rule, &mut reader, proven.position, None)?.at,
+                None => self.timestamp(rule, reader, proven.position, None)?.at,
             };
             rule.judge(sent, now)?;
         }
+        Ok(proven)
+    }
+
+    /// Which event the request is that `proven` is about.
+    pub(super) fn identity(&self, proven: Proven<'_>, reader: &mut Reader<'_, '_>) -> Result<Identity, VerifyError> {
+        let scheme = &self.scheme;
         let id = match proven.id {
             Some(id) => Some(id),
             None => reader.name(scheme.paired(&scheme.id, proven.position), join_id)?,
@@ -217,13 +252,13 @@ fn in_words(place: &Location) -> String {
     }
 }
 
-fn event_id(bytes: &[u8]) -> Result<EventId, VerifyError> {
+pub(super) fn event_id(bytes: &[u8]) -> Result<EventId, VerifyError> {
     let text = std::str::from_utf8(bytes).map_err(|_| MALFORMED_ID)?;
     EventId::try_new(text).map_err(|_| MALFORMED_ID)
 }
 
 /// A type only routes: one that cannot be written in a routing key is no reason to lose the event.
-fn event_type_or_unknown(bytes: &[u8]) -> EventType {
+pub(super) fn event_type_or_unknown(bytes: &[u8]) -> EventType {
     let text = std::str::from_utf8(bytes).ok();
     text.and_then(|text| EventType::try_new(text).ok()).unwrap_or_else(EventType::unknown)
 }

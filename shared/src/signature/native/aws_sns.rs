@@ -25,7 +25,7 @@ pub(in super::super) fn fields() -> Vec<Location> {
 
 pub(in super::super) fn location(reader: &mut Reader<'_, '_>) -> Result<KeyLocation, VerifyError> {
     let text = reader.read_once(&field("SigningCertURL"))?;
-    let url = text.and_then(|text| Url::parse(std::str::from_utf8(&text).ok()?).ok()).filter(is_aws);
+    let url = text.and_then(|text| Url::parse(std::str::from_utf8(&text).ok()?).ok()).filter(is_certificate);
     url.map(KeyLocation::new).ok_or(VerifyError::InvalidSignature)
 }
 
@@ -64,7 +64,12 @@ fn signed_text(reader: &mut Reader<'_, '_>) -> Result<Vec<u8>, VerifyError> {
 }
 
 /// `https://sns.REGION.amazonaws.com/....pem`, or the same in China; nothing else is asked.
-fn is_aws(url: &Url) -> bool {
+fn is_certificate(url: &Url) -> bool {
+    is_sns(url) && url.path().ends_with(".pem") && url.query().is_none()
+}
+
+/// A URL of SNS' own, by `https`.
+pub(in super::super) fn is_sns(url: &Url) -> bool {
     let region = |host: &str| {
         let rest = host.strip_prefix("sns.")?;
         let region = rest.strip_suffix(".amazonaws.com").or_else(|| rest.strip_suffix(".amazonaws.com.cn"))?;
@@ -74,8 +79,6 @@ fn is_aws(url: &Url) -> bool {
         && url.port().is_none()
         && url.username().is_empty()
         && url.password().is_none()
-        && url.path().ends_with(".pem")
-        && url.query().is_none()
         && url.host_str().and_then(region).is_some()
 }
 
@@ -89,8 +92,9 @@ mod tests {
 
     #[test]
     fn only_certificates_of_sns_are_asked_for() {
-        let check =
-            |url: &str, expected: bool| assert_eq!(Url::parse(url).is_ok_and(|url| is_aws(&url)), expected, "{url}");
+        let check = |url: &str, expected: bool| {
+            assert_eq!(Url::parse(url).is_ok_and(|url| is_certificate(&url)), expected, "{url}")
+        };
         check("https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem", true);
         check("https://sns.cn-north-1.amazonaws.com.cn/x.pem", true);
         for other in [

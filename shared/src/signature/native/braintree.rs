@@ -21,6 +21,9 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
     let pairs = reader.read_once(place)?.ok_or_else(|| VerifyError::MissingSignature { place: place.clone() })?;
     let payload = reader.read_once(&Location::Form("bt_payload".to_owned()))?;
     let payload = payload.ok_or(VerifyError::MalformedRequest { what: "the form has no bt_payload" })?;
+    if is_challenge(&payload) {
+        return Err(VerifyError::InvalidSignature);
+    }
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\n".contains(byte);
     let is_proven = payload.iter().all(is_base64)
         && verifier.keys().iter().any(|key| {
@@ -37,6 +40,11 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
         return Err(VerifyError::InvalidSignature);
     }
     Ok(Proven { event_type: kind_of(&payload).map(Cow::Owned), ..Proven::at(0) })
+}
+
+/// Whether `text` is what Braintree has signed to make sure of a URL: anyone may have it signed, so it proves nothing.
+pub(in super::super) fn is_challenge(text: &[u8]) -> bool {
+    (20..=32).contains(&text.len()) && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The signatures beside `name` in `name|signature&...`.

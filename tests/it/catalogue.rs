@@ -1,0 +1,53 @@
+//! The table of providers in the documentation, held to the presets.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use tidegate_shared::provider::{Preset, presets};
+
+const HEAD: &str = "\
+# Providers
+
+Every preset, as `tidegate providers` has it: `provider = \"<name>\"` in a `[[source]]`. This table is written by a test
+(`TIDEGATE_UPDATE_DOCS=1 cargo xtask test the_table_of_providers`).
+
+\"Proven by\" names the library of the provider's that signed or judged the preset's vectors, with its version, or says that
+there is none: then the vectors were computed independently from what the provider publishes. All of them are in
+[`fixtures/vectors`](../fixtures/README.md) and judged with every change (`test: every_vector_is_judged_as_published`); for
+each the set has a true request, a tampered body, a wrong secret, a truncated and an empty signature, a doubled header and
+another provider's signature, and stale and future timestamps where there are any.
+
+A handshake is written as what marks the request, what proves it, and what answers it.
+
+| provider | proof | event id | handshake | proven by, and what to know |
+| --- | --- | --- | --- | --- |
+";
+
+fn row(preset: &Preset) -> String {
+    let scheme = preset.scheme();
+    let handshakes: Vec<String> = scheme.handshakes.iter().map(|known| format!("`{known}`")).collect();
+    let batch = preset.batch().map(|batch| format!(" {}.", batch.in_words())).unwrap_or_default();
+    let note = if preset.note.is_empty() { String::new() } else { format!(" {}", preset.note) };
+    let cells = [
+        format!("{}<br>`{}`", preset.title, preset.name),
+        scheme.proof_in_words(),
+        scheme.id_in_words(),
+        handshakes.join("<br>"),
+        format!("{}.{note}{batch}", preset.proven),
+    ];
+    let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+    format!("| {} |\n", cells.join(" | "))
+}
+
+#[test]
+fn the_table_of_providers_is_what_the_presets_say() {
+    let mut expected = HEAD.to_owned();
+    presets().for_each(|preset| expected.push_str(&row(preset)));
+    write!(expected, "\n{} presets.\n", presets().count()).expect("text");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
+    if std::env::var_os("TIDEGATE_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &expected).expect("the file can be written");
+    }
+    let written = std::fs::read_to_string(&path).expect("docs/providers.md");
+    assert!(written == expected, "docs/providers.md is not what the presets say; set TIDEGATE_UPDATE_DOCS=1");
+}
