@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 use tidegate_bench::chart;
 use tidegate_bench::report::Report;
@@ -16,7 +17,7 @@ use tidegate_tests::install::ensure_servers;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to measure; everything if nothing is named. See --list.
-    #[arg(value_name = "SCENARIO")]
+    #[arg(value_name = "SCENARIO", value_parser = PossibleValuesParser::new(scenario::ALL.map(|(name, _)| name)))]
     scenarios: Vec<String>,
     /// A look in under three minutes: fewer and shorter rounds, neither price nor growth.
     #[arg(long)]

@@ -36,7 +36,7 @@ const MIB: f64 = 1_048_576.0;
 pub async fn growth(bench: &Bench) -> Result<Vec<Finding>> {
     let mut site = Site::new(Some(Arc::clone(&bench.servers)), Setup::default())?;
     let empty = cost(bench, &mut site).await?;
-    println(&format!("empty: {empty:?}"));
+    say(&format!("empty: {empty:?}"));
     // Tables are there now; the rows of a long life follow.
     site.ledger().await?.batch_execute(&rows_of_a_long_life()).await?;
     let before = redis_memory(bench).await?;
@@ -46,7 +46,7 @@ pub async fn growth(bench: &Bench) -> Result<Vec<Finding>> {
     let after = redis_memory(bench).await?;
     let bytes = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
     let full = cost(bench, &mut site).await?;
-    println(&format!("full: {full:?}"));
+    say(&format!("full: {full:?}"));
     let mut findings = vec![
         Finding::new(
             NAME,
@@ -167,6 +167,6 @@ async fn replay(bench: &Bench) -> Result<Finding> {
 }
 
 #[expect(clippy::print_stdout, reason = "this takes minutes")]
-fn println(text: &str) {
+fn say(text: &str) {
     println!("  {text}");
 }
