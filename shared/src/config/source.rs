@@ -6,11 +6,12 @@ use std::time::Duration;
 use url::Url;
 
 use super::reader::{Section, nearest};
+use super::secret::read_secrets;
 use super::signature::read_signature;
-use super::{OnBrokerDown, SourceConfig};
+use super::{OnBrokerDown, OnReplay, SourceConfig};
 use crate::event::SourceName;
 use crate::provider::{HMAC, Preset, preset, presets};
-use crate::signature::{PublicUrl, Scheme, SchemeError, Secret, SecretError, Verifier};
+use crate::signature::{DatedSecret, PublicUrl, Scheme, SchemeError, SecretError, Verifier};
 
 /// A secret of this length or less could be guessed from one captured request; shorter than 24 is worth a warning.
 const SECRET_ADVISED: usize = 24;
@@ -21,12 +22,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let provider: Option<String> = section.required("provider");
     let signature = section.section("signature");
     let scheme = provider.as_deref().and_then(|provider| scheme(section, &signature, provider));
-    let has_secrets = scheme.as_ref().is_none_or(|scheme| scheme.kind.has_secrets());
-    let secrets: Option<Vec<Secret>> = if has_secrets {
-        section.required_list("secrets")
-    } else {
-        section.list("secrets").or_else(|| Some(Vec::new()))
-    };
+    let secrets = read_secrets(section, scheme.as_ref());
     let dedup_window = section.or("dedup_window", 4 * DAY);
     let on_broker_down = section.or("on_broker_down", OnBrokerDown::Reject);
     signature.finish();
@@ -37,11 +33,12 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let scheme = with_own_values(section, scheme, (url, public_url), setting);
     let counters = provider.as_deref().and_then(preset).map_or(&[][..], |preset| preset.counters);
     let secrets = secrets?;
-    let can_be_guessed = |secret: &Secret| secret.expose().len() < SECRET_ADVISED;
+    let replay = read_replay(section, &scheme);
+    let can_be_guessed = |dated: &DatedSecret| dated.secret.expose().len() < SECRET_ADVISED;
     if !scheme.kind.has_public_keys() && secrets.iter().any(can_be_guessed) {
         section.warn("secrets", "a secret is shorter than the 24 bytes that Standard Webhooks asks for");
     }
-    match Verifier::try_new(scheme.clone(), &secrets) {
+    match Verifier::try_new_dated(scheme.clone(), &secrets) {
         Ok(verifier) => {
             let verifier = Arc::new(verifier);
             Some(SourceConfig {
@@ -52,6 +49,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
                 verifier,
                 dedup_window,
                 on_broker_down,
+                replay,
                 counters,
             })
         }
@@ -59,6 +57,22 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
             section.mistake(key_of(&error), error.to_string());
             None
         }
+    }
+}
+
+/// What is done about bodies that come again, where that can be told.
+fn read_replay(section: &Section<'_>, scheme: &Scheme) -> OnReplay {
+    match (section.get("replay"), scheme.leaves_id_open()) {
+        (asked, true) => asked.unwrap_or(OnReplay::Count),
+        (Some(OnReplay::Count | OnReplay::Reject), false) => {
+            section.mistake(
+                "replay",
+                "nothing to look for: this provider's signature covers the id or a timestamp, or does not cover the body"
+                    .into(),
+            );
+            OnReplay::Off
+        }
+        (Some(OnReplay::Off) | None, false) => OnReplay::Off,
     }
 }
 
