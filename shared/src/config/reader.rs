@@ -4,6 +4,7 @@
 //! value may come from the environment, and a number may be written with or without quotes. A secret may come from a file,
 //! `file:PATH`, and may be spelled out as a table, `{ value = …, trim = true }`.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -333,7 +334,7 @@ impl<'a> Section<'a> {
                 Some(value)
             }
             Err(reason) => {
-                let found = if T::SHOWN { format!(", found {text:?}") } else { String::new() };
+                let found = if T::SHOWN { format!(", found {:?}", without_password(&text)) } else { String::new() };
                 let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
                 report(format!("expected {}{found}{reason}", T::EXPECTED));
                 None
@@ -353,6 +354,11 @@ impl<'a> Section<'a> {
     fn line_of(&self, item: &Item<'_>) -> usize {
         line_at(self.context.text, item.span().start)
     }
+}
+
+/// The text without what may be a URL's user and password, however badly the URL is written.
+fn without_password(text: &str) -> Cow<'_, str> {
+    text.rsplit_once('@').map_or(Cow::Borrowed(text), |(_, rest)| Cow::Owned(format!("***@{rest}")))
 }
 
 /// The line, from 1, of the byte `at`.

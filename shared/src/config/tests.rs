@@ -278,6 +278,20 @@ fn replays_are_looked_for_where_the_id_is_open() {
     }
 }
 
+#[test]
+fn no_message_shows_the_password_of_a_url() {
+    for url in ["ftp://user:canary@a.example/b", "http:/user:canary@", "user:can@ary:canary@a.example"] {
+        for text in [
+            format!("[ingest]\npublic_url = {url:?}\n"),
+            format!("[api.crm]\nbase_url = {url:?}\n"),
+            format!("[[handler]]\nname = \"h\"\non = [\"**\"]\nrun = \"forward\"\nurl = {url:?}\n"),
+        ] {
+            let found = mistakes(&text).join("\n");
+            assert!(found.contains("expected an http:// or https:// URL") && !found.contains("canary"), "{found}");
+        }
+    }
+}
+
 /// README's table of settings names every key that the program reads, and no other.
 #[test]
 fn readme_lists_every_setting() {
