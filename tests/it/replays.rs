@@ -77,7 +77,9 @@ async fn a_source_that_asks_for_it_refuses_a_body_under_another_id(backend: Back
         assert_eq!(answered(&stack, id, body).await?, said(200, "duplicate"), "what is durable is told to be");
     }
     until_counted(&stack, 1.0).await?;
-    stack.until_status("d-2", "applied").await?;
+    for id in ["d-1", "d-2"] {
+        stack.until_status(id, "applied").await?;
+    }
     assert_eq!(stack.list("/v1/events").await?.len(), 2, "nothing of what was refused is kept");
     let log = stack.ingests[0].log_text();
     assert!(log.contains("received before as \\\"d-1\\\""), "{log}");
