@@ -99,7 +99,9 @@ impl Arguments {
         };
         let url = self.url(&config)?;
         if let Some(source) = config.sources.get(&name) {
-            let secret = self.secret.clone().map_or_else(|| source.secrets[0].clone(), Secret::new);
+            let live = || source.live_secrets(Timestamp::now()).next().cloned();
+            let secret = self.secret.clone().map(Secret::new).or_else(live);
+            let secret = secret.with_context(|| format!("no secret of source {name} counts now"))?;
             let (provider, scheme) = (source.provider.clone(), source.scheme.clone());
             return Ok(Target { url, provider, scheme, secret });
         }

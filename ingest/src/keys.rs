@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
 use tidegate_shared::guard::{GuardError, PublicClient};
 use tidegate_shared::signature::{FetchedKey, KeyLocation, Verifier};
 use tokio::sync::Semaphore;
@@ -54,6 +55,12 @@ pub enum KeyError {
         /// The answer's status.
         status: StatusCode,
     },
+    /// To ask for it takes a secret of ours, and none counts now.
+    #[error("no secret of the source counts now, and the key at {location} cannot be asked for without one")]
+    NoSecret {
+        /// Its place.
+        location: KeyLocation,
+    },
     /// It failed a moment ago.
     #[error("the key at {location} failed a moment ago")]
     Absent {
@@ -96,7 +103,8 @@ impl Keys {
         }
         let client = PublicClient::try_new().map_err(KeyError::Client)?;
         let url = location.url().as_str();
-        let answer = match verifier.question(location) {
+        let question = verifier.question(location, Timestamp::now());
+        let answer = match question.map_err(|_| KeyError::NoSecret { location: location.clone() })? {
             None => client.get(url).await,
             Some(question) => {
                 let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);

@@ -34,6 +34,7 @@ pub mod offered;
 pub mod publish;
 pub mod readiness;
 pub mod receive;
+mod replay;
 pub mod respond;
 pub mod router;
 pub mod source;
@@ -86,7 +87,8 @@ impl Parts {
     /// Stands on the embedded store, which the worker in the same process shares.
     #[must_use]
     pub fn embedded(queue: tidegate_shared::queue::embedded::EmbeddedQueue) -> Self {
-        Self { claims: Claims::Embedded(EmbeddedClaims), publisher: Publisher::Embedded(queue), spool: None }
+        let claims = Claims::Embedded(EmbeddedClaims::beside(&queue));
+        Self { claims, publisher: Publisher::Embedded(queue), spool: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_shared::config::OnUnavailable;
 use tidegate_shared::health::{Health, HealthCell};
@@ -75,7 +76,8 @@ impl Door {
             cells.into_iter().flatten().map(|cell: &HealthCell| (cell.name(), cell.get())).collect();
         let spool = self.parts.spool.as_ref().map(|spool| (spool.health(), spool.figures()));
         let spool_up = spool.as_ref().is_none_or(|(health, _)| health.is_up());
-        let all_up = spool_up && states.iter().all(|(_, health)| health.is_up());
+        let secrets = self.lacking_secrets();
+        let all_up = spool_up && secrets.is_none() && states.iter().all(|(_, health)| health.is_up());
         let spool = spool.map(|(health, figures)| {
             ("spool", ComponentReport { waiting: Some(figures), ..ComponentReport::from(&health) })
         });
@@ -85,7 +87,22 @@ impl Door {
                 (true, false) => "degraded",
                 (false, _) => "down",
             },
-            components: states.iter().map(|(name, health)| (*name, health.into())).chain(spool).collect(),
+            components: states
+                .iter()
+                .map(|(name, health)| (*name, health.into()))
+                .chain(spool)
+                .chain(secrets)
+                .collect(),
         }
+    }
+
+    /// The sources of which no secret counts now: their requests are refused, those of the others are not.
+    fn lacking_secrets(&self) -> Option<(&'static str, ComponentReport)> {
+        let now = Timestamp::now();
+        let lacking = self.sources.values().filter(|source| source.config.lacks_secret(now));
+        let names: Vec<&str> = lacking.map(|source| source.config.name.as_str()).collect();
+        let reason = format!("no secret counts now of {}", names.join(", "));
+        let report = ComponentReport { state: "down", reason: Some(reason), waiting: None };
+        (!names.is_empty()).then_some(("secrets", report))
     }
 }

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use metrics::Histogram;
 use tidegate_shared::config::{Config, OnUnavailable};
-use tidegate_shared::event::{RequestId, SourceName};
+use tidegate_shared::event::{EventId, RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
 use tidegate_shared::signature::{Reply, VerifyError};
 use tidegate_shared::spool::SpoolError;
@@ -121,6 +121,14 @@ pub enum IngestError {
     /// The claim could not be made.
     #[error("the event cannot be claimed")]
     Unclaimed(#[source] ClaimError),
+    /// Its body is durable under another id, which the signature does not hold, and its source refuses such events.
+    #[error("the body of {event_id:?} was received before as {first:?}: possibly a replay")]
+    Replayed {
+        /// The id that it came with.
+        event_id: EventId,
+        /// The id under which the body came first.
+        first: EventId,
+    },
     /// The queue did not confirm.
     #[error("the event is not known to be durable")]
     NotDurable(#[source] PublishError),
@@ -313,17 +321,22 @@ impl Door {
     async fn claim_and_publish(&self, verified: VerifiedEvent) -> Result<Admitted, IngestError> {
         let claims = &self.parts.claims;
         let claimed = match verified.claim(claims, &self.limits).await.map_err(IngestError::Unclaimed)? {
-            Claim::Fresh(claimed) => claimed,
+            Claim::Fresh(claimed) => claimed.refuse_replay(claims).await?,
             Claim::AlreadyAccepted(accepted) => return Ok(Admitted::Accepted(accepted)),
             Claim::Conflict(verified) => return Ok(Admitted::Conflict(Box::new(verified.into_conflict()))),
         };
         let started = Instant::now();
         let Parts { publisher, spool, .. } = &self.parts;
+        let body = claimed.body_to_keep();
         let published = claimed.publish(publisher, self.limits.publish_timeout, spool.as_ref()).await;
         self.publish_seconds.record(started.elapsed().as_secs_f64());
         match published {
-            Ok(Publish::Published(published)) => Ok(Admitted::Accepted(published.accept(claims).await)),
-            Ok(Publish::Spooled(spooled)) => Ok(Admitted::Accepted(spooled.accept(claims).await)),
+            Ok(Publish::Published(published)) => {
+                Ok(Admitted::Accepted(self.keep_body(published.accept(claims).await, body).await))
+            }
+            Ok(Publish::Spooled(spooled)) => {
+                Ok(Admitted::Accepted(self.keep_body(spooled.accept(claims).await, body).await))
+            }
             Ok(Publish::AlreadyAccepted(accepted)) => Ok(Admitted::Accepted(accepted)),
             Ok(Publish::Conflict(claimed)) => {
                 claimed.release(claims).await;

@@ -76,6 +76,8 @@ pub(crate) fn row(error: &IngestError) -> Row {
         IngestError::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
         IngestError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
         IngestError::BodyTimeout { .. } | IngestError::BodyBroken(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
+        // Not a duplicate, which a sender would take for "kept", and nothing that trying again would mend.
+        IngestError::Replayed { .. } => (StatusCode::BAD_REQUEST, "malformed_request"),
         IngestError::Unverified(error) => verify_code(error),
         IngestError::Handshake(HandshakeError::NotKept(
             OfferedError::Unwanted | OfferedError::Taken { .. } | OfferedError::Useless(_),
@@ -124,6 +126,10 @@ fn message(error: &IngestError) -> String {
         IngestError::Handshake(_) => "the handshake could not be finished; try again after Retry-After".to_owned(),
         IngestError::NoKey(_) => {
             "the key that this request is signed with could not be had; try again after Retry-After".to_owned()
+        }
+        IngestError::Replayed { .. } => {
+            "this source refuses a body that it has accepted under another event id; nothing of this request is kept"
+                .to_owned()
         }
         IngestError::Unclaimed(ClaimError::InFlight) => {
             "another request with this event is being received; try again after Retry-After".to_owned()
@@ -199,6 +205,8 @@ mod tests {
         check(IngestError::BodyTimeout { within: Duration::from_secs(1) }, 400, "malformed_request", false);
         check(IngestError::Unverified(VerifyError::InvalidSignature), 401, "invalid_signature", false);
         check(IngestError::Unverified(VerifyError::MissingEventId), 400, "missing_event_id", false);
+        let id = |text: &str| tidegate_shared::event::EventId::try_new(text).expect("an id");
+        check(IngestError::Replayed { event_id: id("b"), first: id("a") }, 400, "malformed_request", false);
         check(IngestError::Unclaimed(ClaimError::InFlight), 409, "in_progress", true);
         check(IngestError::Unclaimed(ClaimError::Unavailable(Some(ClaimsError::Resting))), 503, "unavailable", true);
         for error in [

@@ -13,6 +13,12 @@
 //! - *stuck*: the good end cannot be reached any more: settled, with empty queues.
 //!
 //! Abstractions: one event with one body, at most three of its messages in the queues at a time.
+//!
+//! The claim on a body (`tidegate_shared::claims::BodyClaim`), which notices replays, is not in the model, for it adds no
+//! way here. It neither reads nor writes the claim on an event, and it is written only beside an event that is durable.
+//! Read, it can do one thing: refuse a request whose own claim said fresh, before its publish, and give that claim up. That
+//! is the step of a request that gives up before it publishes, which the model has where the queue refuses or the door
+//! crashes; and the event that is refused is not the one that had the body, whose sender alone has read 2xx.
 
 pub mod door;
 pub mod operator;

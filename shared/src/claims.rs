@@ -14,9 +14,13 @@ use crate::event::{BodyHash, EventKey};
 use crate::health::HealthCell;
 use crate::random;
 use crate::redis::CallError;
+use crate::store::StoreError;
 
+mod body;
 pub mod embedded;
 pub mod redis;
+
+pub use body::BodyClaim;
 
 /// Tells the claims of one process's requests apart; 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +157,9 @@ pub enum ClaimsError {
     /// The server or the connection failed.
     #[error("the claims' server failed")]
     Redis(#[source] ::redis::RedisError),
+    /// The embedded store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
 }
 
 impl From<CallError> for ClaimsError {

@@ -3,6 +3,7 @@
 //! [`Config::parse`] is pure; only [`load`] touches the file system and the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use toml::de::DeTable;
 use url::Url;
 
@@ -22,12 +24,14 @@ use crate::process::Patience;
 use crate::provider::Success;
 use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
-use crate::signature::{Batch, Scheme, Secret, SecretError, Verifier};
+use crate::signature::{Batch, DatedSecret, Scheme, Secret, SecretError, Verifier};
 
 mod api;
 mod http;
+mod origin;
 mod read;
 mod reader;
+mod secret;
 mod setting;
 mod signature;
 mod source;
@@ -157,6 +161,18 @@ pub enum OnBrokerDown {
     Spool,
 }
 
+/// What the door does with a body that it has accepted from a source under another id, where the signature does not hold
+/// the id: perhaps a request that somebody has seen and sends again, perhaps another event that looks the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnReplay {
+    /// Accepts the event, counts and logs it.
+    Count,
+    /// Refuses it.
+    Reject,
+    /// Does not look.
+    Off,
+}
+
 /// `ingest.spool*`: where events wait for the broker.
 #[derive(Debug, Clone)]
 pub struct SpoolConfig {
@@ -241,14 +257,16 @@ pub struct SourceConfig {
     pub provider: String,
     /// How its requests are signed.
     pub scheme: Scheme,
-    /// Its live secrets.
-    pub secrets: Vec<Secret>,
+    /// Its secrets, those whose dates are still to come or over among them.
+    pub secrets: Vec<DatedSecret>,
     /// The scheme with the keys ready.
     pub verifier: Arc<Verifier>,
     /// How long an event's claim is remembered.
     pub dedup_window: Duration,
     /// What happens to its events while the broker does not confirm.
     pub on_broker_down: OnBrokerDown,
+    /// What happens to a body that comes again under another id; `Off` where its provider's signature holds the id.
+    pub replay: OnReplay,
     /// As in [`crate::provider::Preset::counters`].
     pub counters: &'static [&'static str],
     /// What answers an event that is durable.
@@ -265,8 +283,8 @@ impl SourceConfig {
     /// # Errors
     /// As for [`Verifier::try_new`].
     pub fn verifier_with(&self, more: Secret) -> Result<Verifier, SecretError> {
-        let secrets: Vec<Secret> = self.secrets.iter().cloned().chain([more]).collect();
-        Verifier::try_new(self.scheme.clone(), &secrets)
+        let secrets: Vec<DatedSecret> = self.secrets.iter().cloned().chain([more.into()]).collect();
+        Verifier::try_new_dated(self.scheme.clone(), &secrets)
     }
 }
 
@@ -312,7 +330,8 @@ impl std::fmt::Display for ConfigError {
     }
 }
 
-/// Reads the file and the environment.
+/// Reads the file, the environment and the files that secrets are in, and looks at the clock: dates of secrets may be a
+/// reason to warn.
 ///
 /// # Errors
 /// Every mistake, or that the file cannot be read.
@@ -322,16 +341,18 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         file: file.clone(),
         mistakes: vec![Mistake { line: None, key: file.clone(), message: format!("cannot read it: {error}") }],
     })?;
-    Config::parse(&file, &text, &environment::variable)
+    let config = Config::parse_noting_keys(&file, &text, &environment::variable, &origin::read_file).0?;
+    let dated = config.dated_warnings(Timestamp::now());
+    Ok(Config { warnings: [config.warnings.clone(), dated].concat(), ..config })
 }
 
 impl Config {
-    /// Reads `text`; `file` names it in messages and `env` looks up `env:NAME`.
+    /// Reads `text`; `file` names it in messages and `env` looks up `env:NAME`. No other file is read.
     ///
     /// # Errors
-    /// Every mistake at once.
+    /// Every mistake at once; `file:PATH` is one.
     pub fn parse(file: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        Self::parse_noting_keys(file, text, env).0
+        Self::parse_noting_keys(file, text, env, &origin::no_file).0
     }
 
     /// What `tidegate dev` runs without a file: three sources with the development secret, everything on loopback.
@@ -341,7 +362,10 @@ impl Config {
     #[must_use]
     pub fn development() -> Self {
         let text = include_str!("config/development.toml");
-        Self::parse("the built-in configuration", text, &|_| None).expect("the built-in configuration is right")
+        let config = Self::parse("the built-in configuration", text, &|_| None);
+        let config = config.expect("the built-in configuration is right");
+        // Its secret is public, and everybody is told so.
+        Self { warnings: Vec::new(), ..config }
     }
 
     /// The same configuration with the command line's addresses in the place of the file's.
@@ -398,6 +422,7 @@ impl Config {
         file: &str,
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
+        files: &dyn Fn(&Path) -> io::Result<String>,
     ) -> (Result<Self, ConfigError>, BTreeSet<String>) {
         let (root, errors) = DeTable::parse_recoverable(text);
         let syntax = errors.iter().map(|error| Mistake {
@@ -409,6 +434,7 @@ impl Config {
         let context = Rc::new(Context {
             text,
             env,
+            files,
             mistakes: syntax.into(),
             warnings: Vec::new().into(),
             known: BTreeSet::new().into(),

@@ -233,6 +233,19 @@ digest!(
     EventKey
 );
 
+digest!(
+    /// What a body is known by at its source: SHA-256 over source and body's hash.
+    BodyKey
+);
+
+impl BodyKey {
+    /// The key of a body that `source` received.
+    #[must_use]
+    pub fn new(source: &SourceName, body: &BodyHash) -> Self {
+        Self(Sha256::new().chain_update(source.as_str()).chain_update(b"|").chain_update(body.0).finalize().into())
+    }
+}
+
 impl BodyHash {
     /// Hashes the raw body.
     #[must_use]

@@ -9,8 +9,9 @@
 //! - The scheme is fixed by the configuration: no header selects a hash, a key or a version.
 //! - A claimed signature is decoded to exactly the hash's length before it is compared, in constant time; a token is
 //!   compared by its hash, so that neither its content nor its length shows in the time.
-//! - There is no verifier without a secret or a public key, and no way to skip it. A key that a request names is looked
-//!   for only on its provider's own hosts.
+//! - There is no verifier without a secret or a public key, and no way to skip it. A secret with dates counts within them
+//!   only, by the time at which the request was received. A key that a request names is looked for only on its provider's
+//!   own hosts.
 
 mod word;
 
@@ -31,6 +32,7 @@ mod timestamp;
 
 mod batch;
 mod claimed;
+mod dated;
 mod der;
 mod document;
 mod fetched_key;
@@ -40,6 +42,7 @@ mod native;
 mod prove;
 mod public_key;
 mod received;
+mod replay;
 mod reply;
 mod secret;
 mod sign;
@@ -51,6 +54,7 @@ pub use batch::{Batch, BatchText, ITEMS_MAX, Item};
 pub use check::{LOCATIONS_MAX, SchemeError};
 pub use claimed::SIGNATURES_MAX;
 pub use composed::{Composed, PARTS_MAX};
+pub use dated::{DatedSecret, Shift, Validity, shifts};
 pub use encoding::Encoding;
 pub use fetched_key::{FetchedKey, KeyLocation};
 pub use format::{SIGNATURE_HEADER_MAX, SignatureFormat};
@@ -68,7 +72,7 @@ pub use sign::{Signed, ToSign};
 pub use template::{Piece, Template};
 pub use text::SchemeText;
 pub use timestamp::{TimestampFrom, TimestampRule, TimestampUnit};
-pub use verify::{Identity, Verifier, VerifyError};
+pub use verify::{Identity, NoLiveSecret, Verifier, VerifyError};
 pub use word::InvalidField;
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use tidegate_shared::claims::redis::{RedisClaims, RedisSettings};
-use tidegate_shared::claims::{ClaimToken, ClaimsError, Decision};
-use tidegate_shared::event::{BodyHash, EventId, EventKey, SourceName};
+use tidegate_shared::claims::{BodyClaim, ClaimToken, Claims, ClaimsError, Decision};
+use tidegate_shared::event::{BodyHash, BodyKey, EventId, EventKey, SourceName};
 use tidegate_shared::health::Health;
 use tidegate_shared::tasks::Tasks;
 use tidegate_tests::eventually::eventually;
@@ -88,6 +88,36 @@ async fn a_lease_runs_out_and_a_release_ends_only_its_own() {
     claims.accept(&key, &body, LEASE).await.expect("written");
     claims.release(&key, first).await.expect("answered");
     assert_eq!(claim(first, LEASE).await, Decision::Duplicate, "what is committed is not released");
+    finish(tasks).await;
+}
+
+// The same is held of the embedded store beside its code.
+#[tokio::test]
+async fn redis_keeps_the_first_id_of_a_body_until_its_time_ends() {
+    let (server, tasks) = (shared().await, Tasks::new());
+    let claims = Claims::Redis(claims_at(server.url(), &namespace(), &tasks));
+    let source = SourceName::try_new("shop").expect("a valid name");
+    let claim = |id: &str, body: &[u8]| {
+        let id = EventId::try_new(id).expect("a valid id");
+        BodyClaim { event: EventKey::new(&source, &id), id, body: BodyKey::new(&source, &BodyHash::of(body)) }
+    };
+    let first = async |id| claims.first_with_body(&claim(id, b"a")).await.expect("an answer");
+    let keep = async |id, window| claims.keep_body(&claim(id, b"a"), window).await.expect("an answer");
+    let one = Some(claim("one", b"a").id);
+    let short = Duration::from_secs(1);
+    assert_eq!(first("one").await, None);
+    assert_eq!(first("one").await, None, "to look keeps nothing");
+    assert_eq!(keep("one", short).await, None);
+    assert_eq!(keep("one", LEASE).await, None, "its own id is no other");
+    assert_eq!((keep("two", LEASE).await, first("two").await, first("one").await), (one.clone(), one, None));
+    assert_eq!(claims.keep_body(&claim("two", b"b"), LEASE).await.expect("an answer"), None, "another body");
+    let ended = async || match first("two").await {
+        None => Ok(()),
+        Some(id) => Err(format!("{id} has it")),
+    };
+    eventually("the end of its time, which did not grow", PATIENCE, ended).await.expect("it ends");
+    assert_eq!(keep("two", LEASE).await, None);
+    assert_eq!(first("one").await, Some(claim("two", b"a").id));
     finish(tasks).await;
 }
 

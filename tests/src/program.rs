@@ -74,8 +74,8 @@ impl Program {
         variables: &[(String, String)],
     ) -> Result<Self> {
         let mut command = Command::new(path);
-        command.envs(variables.iter().map(|(name, value)| (name, value)));
-        command.args(arguments).env("TIDEGATE_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("TIDEGATE_LOG", "info").envs(variables.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
         let log = Arc::<Mutex<VecDeque<Value>>>::default();
         let lines = BufReader::new(child.stderr.take().context("standard error is piped")?).lines();

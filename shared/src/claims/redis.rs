@@ -11,16 +11,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::Script;
 
-use super::{ClaimToken, ClaimsError, Decision, Marker, decide};
-use crate::event::{BodyHash, EventKey};
+use super::{BodyClaim, ClaimToken, ClaimsError, Decision, Marker, decide};
+use crate::event::{BodyHash, BodyKey, EventKey};
 use crate::health::HealthCell;
 use crate::redis::{Connection, RedisServer, millis};
 use crate::tasks::Tasks;
 
 pub use crate::redis::{InvalidRedisUrl, RedisSettings};
 
-/// Bytes of an event's key that its claim is found by, which is half of them: two events that shared those would be told
-/// apart by their bodies, and Redis keeps a key of this length in its smallest piece of memory.
+/// Bytes of a key that its claim is found by, which is half of them: two events that shared those would be told apart by
+/// their bodies, and Redis keeps a key of this length in its smallest piece of memory.
 const KEY_BYTES: usize = 16;
 
 /// What the arguments of a command take, so that they are moved nowhere while they are gathered.
@@ -96,6 +96,20 @@ impl RedisClaims {
         Ok(self.server.call(async |connection: &mut Connection| invocation.invoke_async(connection).await).await?)
     }
 
+    pub(super) async fn first_with_body(&self, claim: &BodyClaim) -> Result<Option<String>, ClaimsError> {
+        let mut command = redis::Cmd::with_capacity(2, COMMAND_BYTES);
+        command.arg("GET").arg(self.body_key(&claim.body));
+        Ok(text(self.server.command(command).await?))
+    }
+
+    /// One round trip, as a claim is; nil says that this event is the first.
+    pub(super) async fn keep_body(&self, claim: &BodyClaim, window: Duration) -> Result<Option<String>, ClaimsError> {
+        let mut command = redis::Cmd::with_capacity(7, COMMAND_BYTES);
+        command.arg("SET").arg(self.body_key(&claim.body)).arg(claim.id.as_str());
+        command.arg("NX").arg("GET").arg("PX").arg(millis(window));
+        Ok(text(self.server.command(command).await?))
+    }
+
     /// The state of Redis.
     #[must_use]
     pub fn health(&self) -> &HealthCell {
@@ -106,4 +120,13 @@ impl RedisClaims {
         let half = &key.as_bytes()[..KEY_BYTES];
         format!("{}tg:{{{}}}", self.server.prefix(), URL_SAFE_NO_PAD.encode(half))
     }
+    fn body_key(&self, body: &BodyKey) -> String {
+        let half = &body.as_bytes()[..KEY_BYTES];
+        format!("{}tg:body:{{{}}}", self.server.prefix(), URL_SAFE_NO_PAD.encode(half))
+    }
+}
+
+/// What is no text was not written by us, and tells nothing.
+fn text(stored: Option<Vec<u8>>) -> Option<String> {
+    stored.and_then(|bytes| String::from_utf8(bytes).ok())
 }

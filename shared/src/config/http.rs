@@ -75,6 +75,7 @@ impl fmt::Debug for SealKey {
 impl Setting for SealKey {
     const EXPECTED: &'static str = "32 random bytes in hexadecimal or base64, such as `openssl rand -hex 32` prints";
     const SHOWN: bool = false;
+    const LITERAL_WARNED: bool = true;
     fn from_text(text: &str) -> Result<Self, String> {
         let bytes = hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok());
         bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(String::new)

@@ -1,15 +1,22 @@
 //! Reads the TOML tree key by key and collects every mistake with its line.
 //!
 //! A value is first turned into text, from the environment where it says `env:NAME`, and then into its type: so any
-//! value may come from the environment, and a number may be written with or without quotes.
+//! value may come from the environment, and a number may be written with or without quotes. A secret may come from a file,
+//! `file:PATH`, and may be spelled out as a table, `{ value = …, trim = true }`.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::origin::{Files, Origin, Trim};
+use crate::signature::{DatedSecret, Secret, Validity};
 
 /// A setting's type: how its text is read.
 pub trait Setting: Sized {
@@ -17,6 +24,8 @@ pub trait Setting: Sized {
     const EXPECTED: &'static str;
     /// Whether the text may be shown in messages.
     const SHOWN: bool = true;
+    /// Whether it should not stand in the configuration itself.
+    const LITERAL_WARNED: bool = false;
 
     /// Reads the text.
     ///
@@ -49,11 +58,16 @@ impl fmt::Display for Mistake {
 pub(super) struct Context<'a> {
     pub(super) text: &'a str,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) files: &'a dyn Fn(&Path) -> io::Result<String>,
     pub(super) mistakes: RefCell<Vec<Mistake>>,
     pub(super) warnings: RefCell<Vec<String>>,
     /// Every key that was asked for, without names: what the README's table must list.
     pub(super) known: RefCell<BTreeSet<String>>,
 }
+
+/// What is said about a secret that stands in the configuration.
+const LITERAL: &str = "it stands in the configuration itself, for everyone who can read that; give it as \"env:NAME\" or \
+                       \"file:PATH\"";
 
 type Table<'a> = DeTable<'a>;
 type Item<'a> = Spanned<DeValue<'a>>;
@@ -78,6 +92,11 @@ impl<'a> Section<'a> {
 
     pub(super) fn is_present(&self) -> bool {
         self.table.is_some()
+    }
+
+    /// Says whether the key is there, right or not.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.item(key).is_some()
     }
 
     /// Gives the section the name that messages should use, such as `handler.orders`.
@@ -112,25 +131,57 @@ impl<'a> Section<'a> {
 
     /// The values of an array; a single value stands for an array of one.
     pub(super) fn list<T: Setting>(&self, key: &'static str) -> Option<Vec<T>> {
+        self.each(key, |item, path| self.read(item, path))
+    }
+
+    fn each<T>(&self, key: &'static str, read: impl Fn(&'a Item<'a>, &str) -> Option<T>) -> Option<Vec<T>> {
         let item = self.item(key)?;
         let path = self.path_of(key);
         let Some(array) = item.get_ref().as_array() else {
-            return self.read(item, &path).map(|one| vec![one]);
+            return read(item, &path).map(|one| vec![one]);
         };
-        let read = array.iter().enumerate().map(|(at, item)| self.read(item, &format!("{path}[{at}]")));
+        let read = array.iter().enumerate().map(|(at, item)| read(item, &format!("{path}[{at}]")));
         // Every element is read, so that every mistake is reported.
         read.collect::<Vec<_>>().into_iter().collect()
     }
 
     /// The values of an array that must have at least one.
     pub(super) fn required_list<T: Setting>(&self, key: &'static str) -> Option<Vec<T>> {
+        self.at_least_one(key, T::EXPECTED, |key| self.list(key))
+    }
+
+    /// The secrets of an array that must have at least one, each as its text or as
+    /// `{ value = …, trim = …, not_before = …, not_after = … }`.
+    pub(super) fn required_secrets<T: Setting + Into<Secret>>(&self, key: &'static str) -> Option<Vec<DatedSecret>> {
+        self.at_least_one(key, T::EXPECTED, |key| self.each(key, |item, path| self.dated::<T>(item, path)))
+    }
+
+    fn dated<T: Setting + Into<Secret>>(&self, item: &'a Item<'a>, path: &str) -> Option<DatedSecret> {
+        let Some(spelled) = self.spelled_out(item, path) else {
+            return self.read::<T>(item, path).map(|secret| secret.into().into());
+        };
+        let validity = Validity { not_before: spelled.get("not_before"), not_after: spelled.get("not_after") };
+        if validity.is_never() {
+            spelled.mistake("not_after", "it is before not_before, so that the secret would never count".to_owned());
+        }
+        let secret = spelled.secret::<T>();
+        spelled.finish();
+        Some(DatedSecret { secret: secret?.into(), validity })
+    }
+
+    fn at_least_one<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        list: impl Fn(&'static str) -> Option<Vec<T>>,
+    ) -> Option<Vec<T>> {
         if self.item(key).is_none() {
-            self.mistake_at(self.line, key, format!("missing; expected at least one: {}", T::EXPECTED));
+            self.mistake_at(self.line, key, format!("missing; expected at least one: {expected}"));
             return None;
         }
-        let list = self.list(key)?;
+        let list = list(key)?;
         if list.is_empty() {
-            self.mistake(key, format!("empty; expected at least one: {}", T::EXPECTED));
+            self.mistake(key, format!("empty; expected at least one: {expected}"));
             return None;
         }
         Some(list)
@@ -231,13 +282,41 @@ impl<'a> Section<'a> {
         self.table?.get(key)
     }
 
-    fn read<T: Setting>(&self, item: &Item<'_>, path: &str) -> Option<T> {
+    fn read<T: Setting>(&self, item: &'a Item<'a>, path: &str) -> Option<T> {
+        match self.spelled_out(item, path).filter(|_| !T::SHOWN) {
+            None => self.read_text(item, path, Trim::Nothing),
+            Some(spelled) => {
+                let read = spelled.secret();
+                spelled.finish();
+                read
+            }
+        }
+    }
+
+    /// The table that stands in the place of a secret's text; its keys are no settings of their own.
+    fn spelled_out(&self, item: &'a Item<'a>, path: &str) -> Option<Section<'a>> {
+        let table = item.get_ref().as_table()?;
+        Some(self.child(path.to_owned(), String::new(), Some(table), Some(self.line_of(item))))
+    }
+
+    /// The secret of a table that [`Self::spelled_out`] gave.
+    fn secret<T: Setting>(&self) -> Option<T> {
+        let trim = if self.or("trim", false) { Trim::LineFeed } else { Trim::Nothing };
+        let Some(item) = self.item("value") else {
+            self.mistake_at(self.line, "value", format!("missing; expected {}", T::EXPECTED));
+            return None;
+        };
+        self.read_text(item, &self.path_of("value"), trim)
+    }
+
+    fn read_text<T: Setting>(&self, item: &Item<'_>, path: &str, trim: Trim) -> Option<T> {
         let line = Some(self.line_of(item));
         let report = |message| {
             self.context.mistakes.borrow_mut().push(Mistake { line, key: path.to_owned(), message });
         };
-        let text = match self.text_of(item.get_ref()) {
-            Ok(text) => text,
+        let files = if T::SHOWN { Files::Text } else { Files::Read };
+        let (text, origin) = match self.context.text_of(item.get_ref(), files, trim) {
+            Ok(found) => found,
             Err(Some(message)) => {
                 report(message);
                 return None;
@@ -248,28 +327,18 @@ impl<'a> Section<'a> {
             }
         };
         match T::from_text(&text) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                if T::LITERAL_WARNED && origin == Origin::Literal {
+                    self.context.warnings.borrow_mut().push(format!("{path}: {LITERAL}"));
+                }
+                Some(value)
+            }
             Err(reason) => {
-                let found = if T::SHOWN { format!(", found {text:?}") } else { String::new() };
+                let found = if T::SHOWN { format!(", found {:?}", without_password(&text)) } else { String::new() };
                 let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
                 report(format!("expected {}{found}{reason}", T::EXPECTED));
                 None
             }
-        }
-    }
-
-    fn text_of(&self, value: &DeValue<'_>) -> Result<String, Option<String>> {
-        match value {
-            DeValue::String(text) => match text.strip_prefix("env:") {
-                None => Ok(text.to_string()),
-                Some(name) => (self.context.env)(name)
-                    .filter(|value| !value.is_empty())
-                    .ok_or_else(|| Some(format!("the environment variable {name} is not set"))),
-            },
-            DeValue::Integer(number) => Ok(number.as_str().replace('_', "")),
-            DeValue::Float(number) => Ok(number.as_str().replace('_', "")),
-            DeValue::Boolean(flag) => Ok(flag.to_string()),
-            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => Err(None),
         }
     }
 
@@ -285,6 +354,11 @@ impl<'a> Section<'a> {
     fn line_of(&self, item: &Item<'_>) -> usize {
         line_at(self.context.text, item.span().start)
     }
+}
+
+/// The text without what may be a URL's user and password, however badly the URL is written.
+fn without_password(text: &str) -> Cow<'_, str> {
+    text.rsplit_once('@').map_or(Cow::Borrowed(text), |(_, rest)| Cow::Owned(format!("***@{rest}")))
 }
 
 /// The line, from 1, of the byte `at`.

@@ -5,10 +5,11 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::reader::Setting;
-use super::{OAuthClientAuth, OnBrokerDown, OnUnavailable, PublisherKind};
+use super::{OAuthClientAuth, OnBrokerDown, OnReplay, OnUnavailable, PublisherKind};
 use crate::event::{Currency, HandlerName, SourceName};
 use crate::pattern::Pattern;
 use crate::signature::Secret;
@@ -48,6 +49,7 @@ setting!(Url, "an http:// or https:// URL", |text| {
     let url = quiet(Self::parse(text))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(String::new()) }
 });
+setting!(Timestamp, "a time with its zone, such as \"2026-12-01T00:00:00Z\"", |text| quiet(text.parse()));
 setting!(Duration, "a duration such as \"30s\", \"10m\" or \"7d\"", |text| {
     // A bare number has no unit, and would be read differently by everyone.
     let duration = quiet(humantime::parse_duration(text))?;
@@ -68,6 +70,7 @@ setting!(ByteCount, "a size such as \"1MiB\" or \"64KiB\"", |text| {
 impl Setting for Secret {
     const EXPECTED: &'static str = "a secret, best given as \"env:NAME\"";
     const SHOWN: bool = false;
+    const LITERAL_WARNED: bool = true;
     fn from_text(text: &str) -> Result<Self, String> {
         if text.trim() != text {
             return Err("it begins or ends with white space".to_owned());
@@ -205,6 +208,18 @@ impl Setting for OnBrokerDown {
         match text {
             "reject" => Ok(Self::Reject),
             "spool" => Ok(Self::Spool),
+            _ => Err(String::new()),
+        }
+    }
+}
+
+impl Setting for OnReplay {
+    const EXPECTED: &'static str = "\"count\", \"reject\" or \"off\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "count" => Ok(Self::Count),
+            "reject" => Ok(Self::Reject),
+            "off" => Ok(Self::Off),
             _ => Err(String::new()),
         }
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::reader::{Section, nearest};
+use super::secret::read_secrets;
 use super::signature::{read_batch, read_signature};
-use super::{OnBrokerDown, SourceConfig};
+use super::{OnBrokerDown, OnReplay, SourceConfig};
 use crate::event::SourceName;
 use crate::provider::{HMAC, Preset, Success, preset, presets};
 use crate::random;
 use crate::signature::{
-    Batch, Handshake, HandshakeProof, PublicUrl, Scheme, SchemeError, Secret, SecretError, Verifier,
+    Batch, DatedSecret, Handshake, HandshakeProof, PublicUrl, Scheme, SchemeError, Secret, SecretError, Verifier,
 };
 
 /// A secret of this length or less could be guessed from one captured request; shorter than 24 is worth a warning.
@@ -26,12 +27,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let signature = section.section("signature");
     let scheme = provider.as_deref().and_then(|provider| scheme(section, &signature, provider));
     let offered_secret = read_offered_secret(section, scheme.as_ref());
-    let has_secrets = scheme.as_ref().is_none_or(|scheme| scheme.kind.has_secrets()) && offered_secret.is_none();
-    let secrets: Option<Vec<Secret>> = if has_secrets {
-        section.required_list("secrets")
-    } else {
-        section.list("secrets").or_else(|| Some(Vec::new()))
-    };
+    let secrets = read_secrets(section, scheme.as_ref(), offered_secret.is_some());
     let dedup_window = section.or("dedup_window", 4 * DAY);
     let on_broker_down = section.or("on_broker_down", OnBrokerDown::Reject);
     let known = provider.as_deref().and_then(preset);
@@ -47,7 +43,8 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let scheme = with_own_values(section, scheme, (url, public_url), setting);
     let counters = known.map_or(&[][..], |preset| preset.counters);
     let secrets = secrets?;
-    let can_be_guessed = |secret: &Secret| secret.expose().len() < SECRET_ADVISED;
+    let replay = read_replay(section, &scheme);
+    let can_be_guessed = |dated: &DatedSecret| dated.secret.expose().len() < SECRET_ADVISED;
     if !scheme.kind.has_public_keys() && secrets.iter().any(can_be_guessed) {
         section.warn("secrets", "a secret is shorter than the 24 bytes that Standard Webhooks asks for");
     }
@@ -62,6 +59,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
                 verifier,
                 dedup_window,
                 on_broker_down,
+                replay,
                 counters,
                 success,
                 split,
@@ -77,7 +75,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
 
 fn verifier(
     scheme: &Scheme,
-    secrets: &[Secret],
+    secrets: &[DatedSecret],
     is_offered: bool,
     verify_token: Option<&Secret>,
 ) -> Result<Verifier, SecretError> {
@@ -86,7 +84,7 @@ fn verifier(
     let verifier = if is_offered && secrets.is_empty() {
         Verifier::try_new(scheme.clone(), &[unknown()])?
     } else {
-        Verifier::try_new(scheme.clone(), secrets)?
+        Verifier::try_new_dated(scheme.clone(), secrets)?
     };
     Ok(match verify_token {
         Some(token) => verifier.with_verify_token(token),
@@ -121,6 +119,22 @@ fn read_verify_token(section: &Section<'_>, scheme: Option<&Scheme>) -> Option<S
         section.mistake("verify_token", "this provider asks for no such word".into());
     }
     token
+}
+
+/// What is done about bodies that come again, where that can be told.
+fn read_replay(section: &Section<'_>, scheme: &Scheme) -> OnReplay {
+    match (section.get("replay"), scheme.leaves_id_open()) {
+        (asked, true) => asked.unwrap_or(OnReplay::Count),
+        (Some(OnReplay::Count | OnReplay::Reject), false) => {
+            section.mistake(
+                "replay",
+                "nothing to look for: this provider's signature covers the id or a timestamp, or does not cover the body"
+                    .into(),
+            );
+            OnReplay::Off
+        }
+        (Some(OnReplay::Off) | None, false) => OnReplay::Off,
+    }
 }
 
 /// Which of the source's keys an error is about.

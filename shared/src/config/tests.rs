@@ -146,6 +146,152 @@ fn no_secret_is_ever_shown() {
     assert!(!shown.contains("a secret of the environment"), "{shown}");
 }
 
+const DATED: &str =
+    "{ value = \"env:SECRET\", not_before = 2026-12-01T00:00:00Z, not_after = \"2027-01-01T00:00:00Z\" }";
+
+fn with_secrets(secrets: &str) -> String {
+    SOURCE.replace("[\"env:SECRET\"]", secrets)
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+/// As text and with dates, mixed, from everywhere; dates as text or as TOML writes them.
+#[test]
+fn secrets_come_from_everywhere_and_have_dates() {
+    let text = with_secrets(&format!("[\"env:SECRET\", \"file:/b\", {DATED}, \"a literal of enough length\"]"));
+    let files =
+        |path: &Path| if path == Path::new("/b") { Ok("a secret of a file".to_owned()) } else { origin::no_file(path) };
+    let env = |_: &str| Some("a secret of the environment".to_owned());
+    let config = Config::parse_noting_keys("test.toml", &text, &env, &files).0.expect("it is right");
+    let source = config.sources.values().next().expect("a source");
+    let live = |now: &str| source.live_secrets(at(now)).map(Secret::expose).collect::<Vec<_>>();
+    let always = ["a secret of the environment", "a secret of a file", "a literal of enough length"];
+    assert_eq!(live("2026-11-30T23:59:59Z"), always);
+    assert_eq!(live("2026-12-01T00:00:00Z").len(), 4);
+    assert_eq!(live("2027-01-01T00:00:01Z"), always);
+    assert!(!source.lacks_secret(Timestamp::MIN));
+    let literal = |place: usize| format!("source.github.secrets[{place}]: it stands in the configuration itself");
+    let warned = |place| config.warnings.iter().any(|warning| warning.starts_with(&literal(place)));
+    assert_eq!([0, 1, 2, 3].map(warned), [false, false, false, true], "{:?}", config.warnings);
+}
+
+#[test]
+fn one_line_feed_is_taken_off_a_file_where_that_is_asked_for() {
+    let read = |content: &str, trim: &str| {
+        let text = with_secrets(&format!("{{ value = \"file:/b\"{trim} }}"));
+        let files = |_: &Path| Ok(content.to_owned());
+        let config =
+            Config::parse_noting_keys("test.toml", &text, &|_| None, &files).0.map_err(|error| error.to_string())?;
+        let source = config.sources.into_values().next().expect("a source");
+        Ok::<_, String>(source.secrets[0].secret.expose().to_owned())
+    };
+    let (plain, trim) = ("a secret of a file", ", trim = true");
+    for (content, trim) in
+        [(plain, ""), (plain, trim), ("a secret of a file\n", trim), ("a secret of a file\r\n", trim)]
+    {
+        assert_eq!(read(content, trim).as_deref(), Ok(plain));
+    }
+    let refused = |content: &str, trim: &str, needle: &str| {
+        let error = read(content, trim).expect_err(content);
+        assert!(error.contains(needle) && !error.contains("a secret of"), "{error}");
+    };
+    refused("a secret of a file\n", "", "trim = true");
+    refused("a secret of a file\n", ", trim = false", "trim = true");
+    refused("a secret of a file\n\n", trim, "white space");
+    refused(" a secret of a file\n", trim, "white space");
+    refused("\n", trim, "at least 16 bytes");
+    refused("", trim, "is empty");
+}
+
+#[test]
+fn each_mistake_about_secrets_has_its_message() {
+    let check = |secrets: &str, needle: &str| {
+        let found = mistakes(&with_secrets(secrets)).join("\n");
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    };
+    check("[]", "source.github.secrets: empty");
+    check("[{ trim = true }]", "source.github.secrets[0].value: missing");
+    check("[{ value = \"env:SECRET\", not_bfore = 2026-12-01T00:00:00Z }]", "did you mean \"not_before\"?");
+    check(
+        "[{ value = \"env:SECRET\", not_before = \"2026-12-01\" }]",
+        "secrets[0].not_before: expected a time with its zone",
+    );
+    check("[{ value = \"env:SECRET\", not_before = 2026-12-01 }]", "expected a time with its zone");
+    check(&format!("[{}]", DATED.replace("2026-12", "2028-12")), "secrets[0].not_after: it is before not_before");
+    check("[\"env:SECRET\", \"file:/nothing\"]", "secrets[1]: cannot read the file /nothing");
+    check("[[\"env:SECRET\"]]", "secrets[0]: expected a secret");
+    check(&format!("[{}]", [DATED; 5].join(", ")), "at most 4 secrets");
+    check(&format!("[{}]", DATED.replace("env:SECRET", "fifteen bytes !")), "at least 16 bytes");
+    check("[{ value = \"env:SECRET\", trim = 1 }]", "secrets[0].trim: expected true or false");
+    // Elsewhere a secret has no dates.
+    let dated = "[admin]\ntoken = { value = \"env:SECRET\", not_after = 2026-12-01T00:00:00Z }\n";
+    assert!(mistakes(dated).join("\n").contains("admin.token.not_after: unknown key"));
+    assert!(parse("[admin]\ntoken = { value = \"env:SECRET\", trim = true }\n").is_ok());
+    // What is no secret begins with `file:` if it likes.
+    assert!(parse("[ingest]\nspool = \"file:/nothing\"\n").is_ok());
+}
+
+#[test]
+fn dates_that_somebody_should_know_about_are_told() {
+    let check = |secrets: &str, now: &str, expected: &[&str]| {
+        let config = parse(&with_secrets(secrets)).expect("it is right");
+        let warnings = config.dated_warnings(at(now));
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        let tells = |(warning, needle): (&String, &&str)| {
+            warning.starts_with("source.github.secrets") && warning.contains(needle)
+        };
+        assert!(warnings.iter().zip(expected).all(tells), "{expected:?} in {warnings:?}");
+    };
+    let alone = format!("[{DATED}]");
+    check(&alone, "2026-11-30T00:00:00Z", &["none of them counts before 2026-12-01T00:00:00Z"]);
+    check(&alone, "2026-12-02T00:00:00Z", &[]);
+    check(&alone, "2026-12-28T00:00:00Z", &["the last that counts ends at 2027-01-01T00:00:00.000000001Z"]);
+    check(&alone, "2027-01-02T00:00:00Z", &["all of them have expired"]);
+    let beside = format!("[\"env:SECRET\", {DATED}]");
+    check(&beside, "2026-12-28T00:00:00Z", &[]);
+    check(&beside, "2027-01-02T00:00:00Z", &["[1]: expired at 2027-01-01T00:00:00Z"]);
+    let later = "{ value = \"env:SECRET\", not_before = 2027-02-01T00:00:00Z }";
+    let config = parse(&with_secrets(&format!("[{DATED}, {later}]"))).expect("it is right");
+    let gap = "source.github.secrets: none of them counts from 2027-01-01T00:00:00.000000001Z to 2027-02-01T00:00:00Z";
+    assert!(config.warnings.contains(&gap.to_owned()), "{:?}", config.warnings);
+    let meets = later.replace("2027-02", "2027-01");
+    assert!(parse(&with_secrets(&format!("[{DATED}, {meets}]"))).expect("it is right").warnings.is_empty());
+}
+
+#[test]
+fn replays_are_looked_for_where_the_id_is_open() {
+    let replay = |text: &str| parse(text).map(|config| config.sources.into_values().next().expect("a source").replay);
+    let stripe = SOURCE.replace("provider = \"github\"", "provider = \"stripe\"");
+    assert_eq!(replay(SOURCE), Ok(OnReplay::Count));
+    assert_eq!(replay(&format!("{SOURCE}replay = \"reject\"\n")), Ok(OnReplay::Reject));
+    assert_eq!(replay(&format!("{SOURCE}replay = \"off\"\n")), Ok(OnReplay::Off));
+    assert_eq!(replay(&stripe), Ok(OnReplay::Off));
+    assert_eq!(replay(&format!("{stripe}replay = \"off\"\n")), Ok(OnReplay::Off));
+    for (text, needle) in [
+        (format!("{stripe}replay = \"reject\"\n"), "source.github.replay: nothing to look for"),
+        (format!("{SOURCE}replay = \"refuse\"\n"), "\"count\", \"reject\" or \"off\""),
+    ] {
+        let found = mistakes(&text).join("\n");
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    }
+}
+
+#[test]
+fn no_message_shows_the_password_of_a_url() {
+    for url in ["ftp://user:canary@a.example/b", "http:/user:canary@", "user:can@ary:canary@a.example"] {
+        for text in [
+            format!("[ingest]\npublic_url = {url:?}\n"),
+            format!("[api.crm]\nbase_url = {url:?}\n"),
+            format!("[[handler]]\nname = \"h\"\non = [\"**\"]\nrun = \"forward\"\nurl = {url:?}\n"),
+        ] {
+            let found = mistakes(&text).join("\n");
+            assert!(found.contains("expected an http:// or https:// URL") && !found.contains("canary"), "{found}");
+        }
+    }
+}
+
 /// README's table of settings names every key that the program reads, and no other.
 #[test]
 fn readme_lists_every_setting() {
@@ -171,7 +317,8 @@ fn readme_lists_every_setting() {
             sections.iter().any(|section| key.starts_with(section))
         })
         .collect();
-    let known = Config::parse_noting_keys("full.toml", FULL, &|_| Some("a secret of the environment".to_owned())).1;
+    let env = |_: &str| Some("a secret of the environment".to_owned());
+    let known = Config::parse_noting_keys("full.toml", FULL, &env, &origin::no_file).1;
     let is_table = |key: &String| known.iter().any(|other| other.starts_with(&format!("{key}.")));
     let known: BTreeSet<String> = known.iter().filter(|key| key.contains('.') && !is_table(key)).cloned().collect();
     assert_eq!(listed, known);

@@ -48,6 +48,11 @@ impl EmbeddedQueue {
         Ok(Self { store, topology: Arc::new(topology), wakers: Arc::new(wakers), tally, tasks: tasks.clone() })
     }
 
+    /// What it stands on.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(super) async fn publish(&self, event: &Event, window: Duration) -> Result<Stored, PublishError> {
         let wanted: Vec<HandlerName> = self.topology.handlers_for(event).map(|handler| handler.name.clone()).collect();
         let now = now_ms();

@@ -94,17 +94,18 @@ impl Verifier {
             known.method == *received.method
                 && (known.proof != HandshakeProof::Signature || received.method != Method::POST)
         };
-        let mut reader = self.reader(received);
-        for known in self.scheme().handshakes.iter().filter(is_open) {
+        let live = self.at(now);
+        let mut reader = live.reader(received);
+        for known in live.scheme().handshakes.iter().filter(is_open) {
             if !is_marked(known, &mut reader)? {
                 continue;
             }
             let key = match &known.proof {
                 HandshakeProof::Nothing => None,
-                HandshakeProof::Signature => Some(self.proven(&mut reader, now, None)?.key),
+                HandshakeProof::Signature => Some(live.proven(&mut reader, now, None)?.key),
                 HandshakeProof::Word(place) => self.check_word(reader.read_once(place)?.as_deref()).map(|()| None)?,
             };
-            return self.reply(known, &mut reader, key.unwrap_or_default()).map(Some);
+            return live.reply(known, &mut reader, key.unwrap_or_default()).map(Some);
         }
         Ok(None)
     }
@@ -136,11 +137,12 @@ impl Verifier {
         now: Timestamp,
         key: Option<&FetchedKey>,
     ) -> Result<Judgement, VerifyError> {
-        let mut reader = self.reader(received);
-        let proven = self.proven(&mut reader, now, key)?;
-        match self.proven_handshake(&mut reader, proven.key)? {
+        let live = self.at(now);
+        let mut reader = live.reader(received);
+        let proven = live.proven(&mut reader, now, key)?;
+        match live.proven_handshake(&mut reader, proven.key)? {
             Some(reply) => Ok(Judgement::Handshake(reply)),
-            None => self.identity(proven, &mut reader).map(Judgement::Event),
+            None => live.identity(proven, &mut reader).map(Judgement::Event),
         }
     }
 

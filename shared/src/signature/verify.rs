@@ -14,7 +14,8 @@ use super::prove::Proven;
 use super::received::Reader;
 use super::tag::Tag;
 use super::{
-    FetchedKey, KeyLocation, Kind, Location, Pointer, Received, SECRETS_MAX, Scheme, Secret, SecretError, TimestampFrom,
+    DatedSecret, FetchedKey, KeyLocation, Kind, Location, Pointer, Received, SECRETS_MAX, Scheme, Secret, SecretError,
+    Shift, TimestampFrom, Validity, shifts,
 };
 use crate::event::{EventId, EventType};
 
@@ -26,7 +27,14 @@ pub struct Verifier {
     verify_token: Option<Tag>,
     /// Every JSON pointer of the scheme, so that one pass over the body finds them all.
     pointers: Vec<Pointer>,
+    /// Who judges from when on, where secrets have dates; empty where each of them counts always.
+    shifts: Vec<(Timestamp, Verifier)>,
 }
+
+/// None of the secrets counts now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no secret of the source counts now")]
+pub struct NoLiveSecret;
 
 /// Which event a verified request carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +102,42 @@ impl Verifier {
         let prepare = |(index, secret)| Key::try_new(&scheme, secret, index);
         let keys = secrets.iter().enumerate().map(prepare).collect::<Result<_, _>>()?;
         let pointers = scheme.pointers();
-        Ok(Self { scheme, keys, verify_token: None, pointers })
+        Ok(Self { scheme, keys, verify_token: None, pointers, shifts: Vec::new() })
+    }
+
+    /// Makes `secrets` ready, each to count within its dates. They are bounded and held to their form whether they count
+    /// now or not.
+    ///
+    /// # Errors
+    /// As [`Self::try_new`].
+    pub fn try_new_dated(scheme: Scheme, secrets: &[DatedSecret]) -> Result<Self, SecretError> {
+        let texts: Vec<Secret> = secrets.iter().map(|dated| dated.secret.clone()).collect();
+        let all = Self::try_new(scheme, &texts)?;
+        if secrets.iter().all(|dated| dated.validity == Validity::ALWAYS) {
+            return Ok(all);
+        }
+        let shift = |Shift { from, live }| Ok((from, all.with_only(&texts, &live)?));
+        let shifts = shifts(secrets).into_iter().map(shift).collect::<Result<_, SecretError>>()?;
+        Ok(Self { shifts, ..all })
+    }
+
+    /// The verifier that knows these of its secrets only, by their places; perhaps none, and then it takes nothing.
+    fn with_only(&self, secrets: &[Secret], live: &[usize]) -> Result<Self, SecretError> {
+        let keys = live.iter().map(|&index| Key::try_new(&self.scheme, &secrets[index], index));
+        let keys = keys.collect::<Result<_, _>>()?;
+        let (scheme, pointers) = (self.scheme.clone(), self.pointers.clone());
+        Ok(Self { scheme, keys, verify_token: None, pointers, shifts: Vec::new() })
+    }
+
+    /// The verifier with the secrets that count at `now`; itself where none has dates.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> &Self {
+        if self.shifts.is_empty() {
+            return self;
+        }
+        // The first begins with time itself.
+        let begun = self.shifts.partition_point(|(from, _)| *from <= now);
+        &self.shifts[begun.saturating_sub(1)].1
     }
 
     /// The same, with the word that was agreed on for handshakes.
@@ -147,14 +190,19 @@ impl Verifier {
         location.map(Some)
     }
 
-    /// The JSON that is to be posted to `location` to get its key; `None` if a GET is enough. It holds secrets.
-    #[must_use]
-    pub fn question(&self, location: &KeyLocation) -> Option<Zeroizing<Vec<u8>>> {
-        let credentials = self.keys.iter().find_map(|key| if let Key::Api(secret) = key { Some(secret) } else { None });
-        Some(Zeroizing::new(native::plaid::question(credentials?, location.name()?)))
+    /// The JSON that is to be posted to `location` to get its key at `now`; `None` if a GET is enough. It holds secrets.
+    ///
+    /// # Errors
+    /// If one is needed, and no secret counts: that is ours to mend, and not the sender's.
+    pub fn question(&self, location: &KeyLocation, now: Timestamp) -> Result<Option<Zeroizing<Vec<u8>>>, NoLiveSecret> {
+        let Some(name) = location.name() else { return Ok(None) };
+        let mut live = self.at(now).keys.iter();
+        let credentials = live.find_map(|key| if let Key::Api(secret) = key { Some(secret) } else { None });
+        Ok(Some(Zeroizing::new(native::plaid::question(credentials.ok_or(NoLiveSecret)?, name))))
     }
 
-    /// Judges a request received at `now` over its raw bytes: the signature, then the age, then id and type.
+    /// Judges a request received at `now` over its raw bytes: the signature, by a secret that counts then, then the age,
+    /// then id and type.
     ///
     /// What the signed text is made of (timestamp, signed id) must be well formed before there is anything to compare,
     /// so its absence is told before a wrong signature is. That a well formed timestamp is stale is told only to who
@@ -164,7 +212,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifyError`] says what the sender must change.
     pub fn verify(&self, received: &Received<'_>, now: Timestamp) -> Result<Identity, VerifyError> {
-        self.event(received, now, None)
+        self.at(now).event(received, now, None)
     }
 
     /// The same, with the key that [`Self::needs`] told.
@@ -177,7 +225,7 @@ impl Verifier {
         now: Timestamp,
         key: &FetchedKey,
     ) -> Result<Identity, VerifyError> {
-        self.event(received, now, Some(key))
+        self.at(now).event(received, now, Some(key))
     }
 
     fn event(

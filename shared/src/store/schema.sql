@@ -35,6 +35,14 @@ CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (handler, ready_at, id) WHERE take
 CREATE INDEX IF NOT EXISTS jobs_by_event ON jobs (event_seq);
 CREATE INDEX IF NOT EXISTS jobs_dead ON jobs (id) WHERE taken = 0 AND deliveries >= 20;  -- queue::DELIVERY_LIMIT
 
+-- Which event had a body first, of sources whose signature does not hold the id: to notice replays, and nothing else.
+CREATE TABLE IF NOT EXISTS bodies (
+    body     BLOB PRIMARY KEY,           -- event::BodyKey
+    event_id TEXT NOT NULL,
+    ends_at  INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bodies_by_end ON bodies (ends_at);
+
 -- What external APIs answered: worth nothing but time, and bounded by cache::embedded.
 CREATE TABLE IF NOT EXISTS api_cache (
     id         INTEGER PRIMARY KEY,      -- with rowid: values are large

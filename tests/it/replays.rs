@@ -1,0 +1,118 @@
+//! Bodies that come again under another id, where the provider's signature does not hold the id.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde_json::Value;
+use tidegate_tests::eventually::eventually;
+use tidegate_tests::sender::{self, client, send};
+use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
+use tidegate_tests::stack::{Backend, SOON, SOURCES, Servers, Stack};
+
+use crate::on_both_backends;
+
+on_both_backends!(
+    a_body_under_another_id_is_accepted_counted_and_logged,
+    a_source_that_asks_for_it_refuses_a_body_under_another_id,
+    a_body_is_not_looked_at_where_the_signature_holds_the_id,
+);
+
+const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
+const COUNTED: &str = "tidegate_possible_replays_total";
+
+/// GitHub's source with `replay = how`.
+fn github(how: &str) -> String {
+    format!(
+        "[[source]]\nname = \"github\"\nprovider = \"github\"\nsecrets = [{:?}]\nreplay = {how:?}\n{ARCHIVE}",
+        sender::SECRET
+    )
+}
+
+async fn answered(stack: &Stack, id: &str, body: &str) -> Result<(u16, String)> {
+    let answer = send(&client(), &stack.url("github"), &sender::github(id, "push", body)).await?;
+    Ok((answer.status, answer.outcome().to_owned()))
+}
+
+fn said(status: u16, outcome: &str) -> (u16, String) {
+    (status, outcome.to_owned())
+}
+
+async fn until_counted(stack: &Stack, expected: f64) -> Result<()> {
+    eventually(&format!("{expected} possible replays"), SOON, || async {
+        let counted = stack.metric(COUNTED, &["source=\"github\""]).await.map_err(|error| error.to_string())?;
+        if (counted - expected).abs() < 0.5 { Ok(()) } else { Err(counted.to_string()) }
+    })
+    .await
+}
+
+async fn a_body_under_another_id_is_accepted_counted_and_logged(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &format!("{SOURCES}{ARCHIVE}")).await?;
+    assert_eq!(answered(&stack, "d-1", "{\"a\":1}").await?, said(200, "accepted"));
+    assert_eq!(answered(&stack, "d-1", "{\"a\":1}").await?, said(200, "duplicate"), "the same event is no replay");
+    assert_eq!(answered(&stack, "d-2", "{\"a\":2}").await?, said(200, "accepted"), "nor is another body");
+    assert_eq!(answered(&stack, "d-3", "{\"a\":1}").await?, said(200, "accepted"), "it may be another true event");
+    until_counted(&stack, 1.0).await?;
+    // Both are applied: to count is all that is done.
+    for id in ["d-1", "d-2", "d-3"] {
+        stack.until_status(id, "applied").await?;
+    }
+    let lines = stack.ingests[0].logged("INFO");
+    let ids = |line: &Value| {
+        let ids = ["event_id", "first_event_id"].map(|field| line[field].as_str().unwrap_or_default().to_owned());
+        BTreeSet::from(ids)
+    };
+    let told: Vec<_> = lines.iter().filter(|line| !line["first_event_id"].is_null()).map(ids).collect();
+    assert_eq!(told, [BTreeSet::from(["d-1".to_owned(), "d-3".to_owned()])], "both ids are told: {lines:#?}");
+    stack.finish().await
+}
+
+async fn a_source_that_asks_for_it_refuses_a_body_under_another_id(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &github("reject")).await?;
+    assert_eq!(answered(&stack, "d-1", "{\"a\":1}").await?, said(200, "accepted"));
+    assert_eq!(answered(&stack, "d-2", "{\"a\":1}").await?, said(400, "malformed_request"));
+    // Its claim was given up, or the next request under its id would be told to wait for it.
+    assert_eq!(answered(&stack, "d-2", "{\"a\":2}").await?, said(200, "accepted"));
+    for (id, body) in [("d-1", "{\"a\":1}"), ("d-2", "{\"a\":2}")] {
+        assert_eq!(answered(&stack, id, body).await?, said(200, "duplicate"), "what is durable is told to be");
+    }
+    until_counted(&stack, 1.0).await?;
+    for id in ["d-1", "d-2"] {
+        stack.until_status(id, "applied").await?;
+    }
+    assert_eq!(stack.list("/v1/events").await?.len(), 2, "nothing of what was refused is kept");
+    let log = stack.ingests[0].log_text();
+    assert!(log.contains("received before as \\\"d-1\\\""), "{log}");
+    stack.finish().await
+}
+
+/// Nothing is kept of such a body, and nothing asked about it.
+async fn a_body_is_not_looked_at_where_the_signature_holds_the_id(backend: Backend) -> Result<()> {
+    let stack = Stack::start(backend, &format!("{SOURCES}{ARCHIVE}")).await?;
+    for id in ["g-1", "g-2"] {
+        let answer = send(&client(), &stack.url("demo"), &sender::generic(id, "order.paid", "{}")).await?;
+        assert_eq!(answer.outcome(), "accepted");
+        stack.until_status(id, "applied").await?;
+    }
+    assert!(stack.metric(COUNTED, &[]).await? < 0.5);
+    if backend == Backend::Embedded {
+        assert_eq!(stack.number("SELECT COUNT(*) FROM bodies").await?, 0);
+    }
+    stack.finish().await
+}
+
+/// What cannot be asked lets the event through: a replay that is not noticed is worth less than a true event.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_no_event_is_refused_as_a_replay() -> Result<()> {
+    let (rabbitmq, redis, postgres) =
+        tokio::try_join!(RabbitMq::shared_or_own(), Redis::own(), Postgres::shared_or_own())?;
+    let servers = Arc::new(Servers { rabbitmq, redis, postgres });
+    let stack = Stack::start_on(Arc::clone(&servers), &github("reject")).await?;
+    assert_eq!(answered(&stack, "d-1", "{}").await?, said(200, "accepted"));
+    assert_eq!(answered(&stack, "d-2", "{}").await?, said(400, "malformed_request"));
+    servers.redis.kill().await?;
+    assert_eq!(answered(&stack, "d-3", "{}").await?, said(200, "accepted"));
+    assert!(stack.metric("tidegate_replays_unknown_total", &["source=\"github\""]).await? > 0.5);
+    stack.until_status("d-3", "applied").await?;
+    stack.finish().await
+}
