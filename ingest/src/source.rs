@@ -6,18 +6,22 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{Counter, Histogram};
 use tidegate_shared::config::SourceConfig;
 
+use crate::admission::Gate;
+
 /// One source, as every step of the path needs it.
 #[derive(Debug)]
 pub struct Source {
     /// What the configuration says of it.
     pub config: SourceConfig,
     pub(crate) counts: Counts,
+    pub(crate) gate: Gate,
 }
 
 impl Source {
     pub(crate) fn new(config: SourceConfig) -> Self {
         let counts = Counts::of(config.name.as_str());
-        Self { config, counts }
+        let gate = Gate::new(config.name.clone(), &config.admission);
+        Self { config, counts, gate }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
 use crate::signature::{Scheme, Secret, Verifier};
 
+mod admission;
 mod api;
 mod http;
 mod read;
@@ -31,6 +32,7 @@ mod setting;
 mod signature;
 mod source;
 
+pub use admission::{AdmissionConfig, ContentEncoding, SourceAdmissionConfig};
 pub use api::{
     ApiAuth, ApiBreakerConfig, ApiCacheConfig, ApiConfig, ApiLimitConfig, ApiPreset, ApiRetryConfig, OAuthClientAuth,
     OAuthConfig, OAuthGrant,
@@ -92,6 +94,8 @@ pub struct IngestConfig {
     pub body_limit: usize,
     /// Connections at most; one more waits to be accepted.
     pub connections_max: NonZeroUsize,
+    /// Who may come in, how often and how slowly.
+    pub admission: AdmissionConfig,
     /// Bytes of bodies held in memory at most; beyond it requests are answered 503.
     pub bytes_in_flight_max: usize,
     /// Time to read a request's head.
@@ -248,6 +252,8 @@ pub struct SourceConfig {
     pub dedup_window: Duration,
     /// What happens to its events while the broker does not confirm.
     pub on_broker_down: OnBrokerDown,
+    /// Whose requests are looked at, and how many.
+    pub admission: SourceAdmissionConfig,
     /// As in [`crate::provider::Preset::counters`].
     pub counters: &'static [&'static str],
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::admission::read_source_admission;
 use super::reader::{Section, nearest};
 use super::signature::read_signature;
 use super::{OnBrokerDown, SourceConfig};
@@ -29,6 +30,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     };
     let dedup_window = section.or("dedup_window", 4 * DAY);
     let on_broker_down = section.or("on_broker_down", OnBrokerDown::Reject);
+    let admission = read_source_admission(section);
     signature.finish();
     // As it is written, since that is what the provider signs.
     let url = section.get::<Url>("url").and_then(|_| section.get::<String>("url"));
@@ -52,6 +54,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
                 verifier,
                 dedup_window,
                 on_broker_down,
+                admission,
                 counters,
             })
         }
