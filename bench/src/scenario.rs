@@ -14,6 +14,7 @@ use crate::usage::Watched;
 
 pub mod apply;
 pub mod growth;
+pub mod hostile;
 pub mod latency;
 pub mod price;
 pub mod receive;
@@ -40,13 +41,14 @@ pub struct Bench {
 }
 
 /// Every scenario's name, and what it is about.
-pub const ALL: [(&str, &str); 7] = [
+pub const ALL: [(&str, &str); 8] = [
     ("ingest-embedded", "the door on the embedded store against a bare axum server"),
     ("ingest-distributed", "the door on Redis and RabbitMQ against a bare axum server and a raw publisher"),
     ("latency", "answers at a steady rate, and the time from 2xx to applied"),
     ("worker", "exactly-once effects, in groups against one by one"),
     ("scale-out", "four workers with a slow handler against one"),
     ("price", "what the claim, the confirm, the fsync and the inbox row cost"),
+    ("hostile", "honest senders beside two thousand slow clients against as many idle ones"),
     ("growth", "millions of rows, messages and claims against none"),
 ];
 
@@ -71,6 +73,7 @@ impl Bench {
             "worker" => apply::worker(self).await,
             "scale-out" => apply::scale_out(self).await,
             "price" => price::price(self).await,
+            "hostile" => hostile::hostile(self).await,
             "growth" => growth::growth(self).await,
             _ => anyhow::bail!("there is no scenario {name:?}; --list shows them"),
         }

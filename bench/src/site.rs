@@ -89,7 +89,7 @@ impl Site {
             ),
         };
         format!(
-            "[ingest]\npublisher = {publisher:?}\n[retention]\ninbox = {retention:?}\nevents = {retention:?}\n\
+            "[ingest]\npublisher = {publisher:?}\nconnections_per_address_max = 4096\n[retention]\ninbox = {retention:?}\nevents = {retention:?}\n\
              [[source]]\nname = \"bench\"\nprovider = \"standard-webhooks\"\nsecrets = [{secret:?}]\n\
              [worker]\nown_handlers = [\"count\", \"slow\", \"refuse\"]\ncommit_batch_max = {commit_batch_max}\n\
              [[handler]]\nname = \"bench\"\non = [\"bench:**\"]\nrun = {run:?}\nconcurrency = {concurrency}\n\

@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::bearer::Bearer;
 use tidegate_shared::claims::{Claims, embedded::EmbeddedClaims, redis::RedisClaims};
 use tidegate_shared::config::{Backend, Config, OnBrokerDown, PublisherKind};
+use tidegate_shared::process;
 use tidegate_shared::queue::Publisher;
 use tidegate_shared::queue::rabbitmq::RabbitMqPublisher;
 use tidegate_shared::serve::{Limits, serve};
@@ -26,11 +27,13 @@ use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
 
 pub mod admin;
+mod admission;
 pub mod claim;
 mod drain;
 pub mod handshake;
 pub mod keys;
 pub mod offered;
+mod pace;
 pub mod publish;
 pub mod readiness;
 pub mod receive;
@@ -47,6 +50,9 @@ use receive::Door;
 /// A door that has just started takes connections once it can accept their events, or after this long, to say 503:
 /// until then they wait in the system's queue. Providers try again after minutes, if at all.
 const OPEN_ANYWAY: Duration = Duration::from_secs(3);
+
+/// Files of a process that are no connections of its listeners, of which there are two as a rule.
+const OTHER_FILES: u64 = 256;
 
 /// What the door stands on.
 #[derive(Debug)]
@@ -137,13 +143,13 @@ pub fn start_on_a_thread(listeners: Listeners, config: &Config, parts: Parts, ta
 
 /// Starts receiving, until `tasks` is told to shut down; open requests then finish as jobs of `tasks`.
 pub fn start(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks) {
-    let limits =
-        Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
+    let limits = Limits::of_the_door(&config.ingest);
+    process::allow_open_files(2 * limits.connections_max.get() as u64 + OTHER_FILES);
     let door = Arc::new(Door::new(config, parts, tasks.clone()));
     if let Some((listener, metrics)) = listeners.admin {
         let bearer = Bearer::new(config.admin.token.as_ref());
         let router = admin::router(Arc::clone(&door), bearer, metrics);
-        tasks.spawn("admin listener", serve(listener, router, limits, tasks.clone()));
+        tasks.spawn("admin listener", serve(listener, router, Limits::of(&config.ingest), tasks.clone()));
     }
     if let Some(spool) = door.parts.spool.clone() {
         let drain = Drain::new(Arc::clone(&door), spool);

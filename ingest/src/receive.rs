@@ -1,6 +1,7 @@
 //! Receive: reads a request within its bounds and walks it along the whole path.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use http::{HeaderMap, Method, Uri, header};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use metrics::Histogram;
-use tidegate_shared::config::{Config, OnUnavailable};
+use tidegate_shared::config::{Config, ContentEncoding, OnUnavailable};
 use tidegate_shared::event::{EventId, RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
 use tidegate_shared::signature::{Reply, VerifyError};
@@ -20,9 +21,11 @@ use tidegate_shared::tasks::Tasks;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::Parts;
+use crate::admission::{Admission, Limited};
 use crate::claim::{Claim, ClaimError};
 use crate::handshake::{HandshakeError, shake};
 use crate::keys::{KeyError, Keys};
+use crate::pace::BodyPace;
 use crate::publish::{Accepted, Publish, PublishFailure};
 use crate::source::{Counts, Source};
 use crate::verify::{Verified, VerifiedBatch, VerifiedEvent};
@@ -49,6 +52,7 @@ pub struct Door {
     pub(crate) tasks: Tasks,
     /// An operator wants the spool to be drained without waiting.
     pub(crate) drain_now: Notify,
+    pub(crate) admission: Admission,
     keys: Keys,
     in_flight: Arc<Semaphore>,
 }
@@ -58,6 +62,7 @@ pub struct Door {
 pub(crate) struct DoorLimits {
     pub(crate) body_limit: usize,
     pub(crate) body_timeout: Duration,
+    pub(crate) body_rate_min: usize,
     pub(crate) publish_timeout: Duration,
     pub(crate) claim_lease: Duration,
     pub(crate) claim_wait: Duration,
@@ -85,6 +90,22 @@ pub enum IngestError {
         /// As it stood in the URL.
         name: String,
     },
+    /// The source takes no requests from there; the sender reads the same as if there were no such source.
+    #[error("the source takes no requests from {sender}")]
+    AddressNotAllowed {
+        /// The source.
+        name: SourceName,
+        /// Who sent it.
+        sender: IpAddr,
+    },
+    /// It comes too soon after others.
+    #[error("the {limited} is over its rate limit")]
+    RateLimited {
+        /// Whose others.
+        limited: Limited,
+        /// The time until one may come.
+        retry_after: Duration,
+    },
     /// The source takes POST only.
     #[error("a source takes POST")]
     MethodNotAllowed,
@@ -102,6 +123,12 @@ pub enum IngestError {
     BodyTimeout {
         /// `ingest.body_timeout`.
         within: Duration,
+    },
+    /// The body comes more slowly than it must.
+    #[error("the body came at less than {rate_min} bytes a second")]
+    BodyTooSlow {
+        /// `ingest.body_rate_min`, in bytes a second.
+        rate_min: usize,
     },
     /// The connection broke in the middle of the body.
     #[error("the body broke off")]
@@ -163,6 +190,7 @@ impl Door {
             limits: DoorLimits {
                 body_limit: config.ingest.body_limit,
                 body_timeout: config.ingest.body_timeout,
+                body_rate_min: config.ingest.admission.body_rate_min,
                 publish_timeout: config.ingest.publish_timeout,
                 claim_lease: config.claims.lease,
                 claim_wait: config.claims.wait,
@@ -170,6 +198,7 @@ impl Door {
             },
             tasks,
             drain_now: Notify::new(),
+            admission: Admission::new(&config.ingest.admission),
             keys: Keys::new(),
             in_flight: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
         }
@@ -203,12 +232,11 @@ impl Door {
     {
         // Verified are the bytes on the wire; a compressed body would verify as such and surprise every handler.
         let request::Parts { method, uri, headers, .. } = head;
-        if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+        let refused = source.config.admission.content_encoding == ContentEncoding::Refuse;
+        if refused && headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
             return Err(IngestError::UnsupportedEncoding);
         }
-        let within = self.limits.body_timeout;
-        let read = tokio::time::timeout(within, self.read_body(&headers, body));
-        let body = read.await.map_err(|_| IngestError::BodyTimeout { within })??;
+        let body = self.read_body(&headers, body).await?;
         Ok(RawRequest { source, method, uri, headers, body, request_id, received_at: Timestamp::now() })
     }
 
@@ -224,7 +252,8 @@ impl Door {
         }
         let mut whole = BytesMut::new();
         let mut held = None;
-        while let Some(frame) = body.frame().await {
+        let pace = BodyPace::start(&self.limits);
+        while let Some(frame) = pace.keep(whole.len(), body.frame()).await? {
             let frame = frame.map_err(|error| match error.into() {
                 BodyError(Some(error)) => IngestError::BodyBroken(error),
                 BodyError(None) => IngestError::Abandoned,
@@ -288,6 +317,7 @@ impl Door {
             let verifying = tokio::task::spawn_blocking(move || request.verify(key.as_ref()));
             verifying.await.map_err(|_| IngestError::Abandoned)??
         };
+        source.gate.count_verified()?;
         let door = Arc::clone(self);
         let admitted = match verified {
             Verified::Handshake(reply) => {

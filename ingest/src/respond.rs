@@ -3,6 +3,8 @@
 //! A 4xx says that the sender must change something; a 503 that it must try again. Never 410 or 501: providers take
 //! those as "stop sending". Only [`Accepted`] becomes a 2xx.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -71,11 +73,16 @@ pub(crate) struct Row {
 /// The row of an error.
 pub(crate) fn row(error: &IngestError) -> Row {
     let (status, code) = match error {
-        IngestError::UnknownSource { .. } => (StatusCode::NOT_FOUND, "unknown_source"),
+        IngestError::UnknownSource { .. } | IngestError::AddressNotAllowed { .. } => {
+            (StatusCode::NOT_FOUND, "unknown_source")
+        }
+        IngestError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
         IngestError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
         IngestError::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
         IngestError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-        IngestError::BodyTimeout { .. } | IngestError::BodyBroken(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
+        IngestError::BodyTimeout { .. } | IngestError::BodyTooSlow { .. } | IngestError::BodyBroken(_) => {
+            (StatusCode::BAD_REQUEST, "malformed_request")
+        }
         // Not a duplicate, which a sender would take for "kept", and nothing that trying again would mend.
         IngestError::Replayed { .. } => (StatusCode::BAD_REQUEST, "malformed_request"),
         IngestError::Unverified(error) => verify_code(error),
@@ -96,8 +103,14 @@ pub(crate) fn row(error: &IngestError) -> Row {
         | IngestError::Overloaded
         | IngestError::Abandoned => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let retry_after = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
+    let retry_after =
+        matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS);
     Row { status, code, retry_after }
+}
+
+/// What is counted and logged of an error: the code that the sender reads, or what is kept from it.
+pub(crate) fn outcome(error: &IngestError) -> &'static str {
+    if let IngestError::AddressNotAllowed { .. } = error { "address_not_allowed" } else { row(error).code }
 }
 
 /// The status and code of a request that does not verify.
@@ -141,17 +154,36 @@ fn message(error: &IngestError) -> String {
         | IngestError::Abandoned => "the event could not be stored; try again after Retry-After".to_owned(),
         IngestError::MethodNotAllowed => "send events to this URL with POST".to_owned(),
         IngestError::UnsupportedEncoding => "send the body without Content-Encoding".to_owned(),
-        IngestError::UnknownSource { .. }
-        | IngestError::BodyTooLarge { .. }
+        IngestError::RateLimited { limited, .. } => {
+            format!("the {limited} is over its rate limit; try again after Retry-After")
+        }
+        IngestError::AddressNotAllowed { name, .. } => no_source(name.as_str()),
+        IngestError::UnknownSource { name } => no_source(name),
+        IngestError::BodyTooLarge { .. }
         | IngestError::BodyTimeout { .. }
+        | IngestError::BodyTooSlow { .. }
         | IngestError::BodyBroken(_) => error.to_string(),
     }
+}
+
+/// What both read who may not know whether there is such a source.
+fn no_source(name: &str) -> String {
+    format!("there is no source {name:?}")
 }
 
 /// The answer to a request that failed.
 pub(crate) fn refuse(error: &IngestError, request_id: &RequestId) -> Response {
     let row = row(error);
-    problem(row.status, row.code, message(error), row.retry_after, request_id)
+    let mut response = problem(row.status, row.code, message(error), row.retry_after, request_id);
+    if let IngestError::RateLimited { retry_after, .. } = error {
+        response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(*retry_after).into());
+    }
+    response
+}
+
+/// Rounded up: a second early would be refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// An answer with an error's body.
@@ -182,14 +214,25 @@ pub(crate) fn mark(response: &mut Response, request_id: &RequestId) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use tidegate_shared::claims::ClaimsError;
+    use tidegate_shared::event::SourceName;
     use tidegate_shared::queue::PublishError;
     use tidegate_shared::spool::SpoolError;
 
     use super::*;
+    use crate::admission::Limited;
     use crate::keys::KeyError;
+
+    fn not_allowed(name: &str) -> IngestError {
+        let name = SourceName::try_new(name).expect("a name");
+        IngestError::AddressNotAllowed { name, sender: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+
+    fn limited(limited: Limited, retry_after: Duration) -> IngestError {
+        IngestError::RateLimited { limited, retry_after }
+    }
 
     #[test]
     fn each_error_has_its_row() {
@@ -199,6 +242,10 @@ mod tests {
             assert!(!message(&error).is_empty());
         };
         check(IngestError::UnknownSource { name: "x".into() }, 404, "unknown_source", false);
+        check(not_allowed("x"), 404, "unknown_source", false);
+        check(limited(Limited::Address, Duration::ZERO), 429, "rate_limited", true);
+        check(limited(Limited::Source, Duration::ZERO), 429, "rate_limited", true);
+        check(IngestError::BodyTooSlow { rate_min: 1 }, 400, "malformed_request", false);
         check(IngestError::MethodNotAllowed, 405, "method_not_allowed", false);
         check(IngestError::UnsupportedEncoding, 415, "unsupported_encoding", false);
         check(IngestError::BodyTooLarge { limit: 1 }, 413, "body_too_large", false);
@@ -223,6 +270,23 @@ mod tests {
         check(IngestError::NoKey(KeyError::Absent { location }), 503, "unavailable", true);
         check(IngestError::Overloaded, 503, "unavailable", true);
         check(IngestError::Abandoned, 503, "unavailable", true);
+    }
+
+    /// Whoever may not send there cannot tell that there is anything.
+    #[test]
+    fn a_source_that_is_closed_to_an_address_looks_like_none() {
+        let (closed, none) = (not_allowed("shop"), IngestError::UnknownSource { name: "shop".to_owned() });
+        assert_eq!((row(&closed), message(&closed)), (row(&none), message(&none)));
+        assert_eq!((outcome(&closed), outcome(&none)), ("address_not_allowed", "unknown_source"));
+    }
+
+    #[test]
+    fn the_wait_is_told_in_whole_seconds_that_are_enough() {
+        for (millis, seconds) in [(1, "1"), (1_000, "1"), (1_001, "2"), (59_999, "60")] {
+            let error = limited(Limited::Source, Duration::from_millis(millis));
+            let answer = refuse(&error, &RequestId::generate());
+            assert_eq!(answer.headers()[header::RETRY_AFTER], seconds, "{millis} ms");
+        }
     }
 
     #[test]

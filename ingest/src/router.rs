@@ -14,6 +14,7 @@ use tidegate_shared::event::RequestId;
 use tidegate_shared::provider::Success;
 use tidegate_shared::telemetry::chain;
 
+use crate::admission::NotEntered;
 use crate::readiness::HealthReport;
 use crate::receive::{Door, IngestError, Received};
 use crate::respond::{self, REQUEST_ID};
@@ -34,9 +35,9 @@ pub(crate) fn state_routes(door: Arc<Door>) -> Router {
 async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, request: Request<Body>) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers());
-    let (source, received) = match door.source(&name) {
+    let (source, received) = match door.enter(&name, &request) {
         Ok(source) => (Some(Arc::clone(&source)), receive(&door, source, request, request_id.clone()).await),
-        Err(error) => (None, Err(error)),
+        Err(NotEntered { source, error }) => (source, Err(error)),
     };
     let (counts, label) = match &source {
         Some(source) => (&source.counts, source.config.name.as_str()),
@@ -55,7 +56,7 @@ async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, reques
         }
         Err(error) => {
             log_refusal(label, &error, &request_id);
-            (respond::row(&error).code, respond::refuse(&error, &request_id))
+            (respond::outcome(&error), respond::refuse(&error, &request_id))
         }
     };
     counts.request.count(outcome);
@@ -81,7 +82,7 @@ async fn receive(
 
 fn log_refusal(source: &str, error: &IngestError, request_id: &RequestId) {
     let row = respond::row(error);
-    let (code, error) = (row.code, chain(error));
+    let (code, error) = (respond::outcome(error), chain(error));
     if row.status.is_server_error() {
         tracing::warn!(source, code, %request_id, %error, "event refused");
     } else {

@@ -7,6 +7,7 @@ use metrics::{Counter, Histogram};
 use tidegate_shared::config::SourceConfig;
 use tidegate_shared::signature::Verifier;
 
+use crate::admission::Gate;
 use crate::offered::Offered;
 
 /// One source, as every step of the path needs it.
@@ -15,6 +16,7 @@ pub struct Source {
     /// What the configuration says of it.
     pub config: SourceConfig,
     pub(crate) counts: Counts,
+    pub(crate) gate: Gate,
     /// The secret that its provider offers, where it does.
     pub(crate) offered: Option<Offered>,
 }
@@ -22,8 +24,9 @@ pub struct Source {
 impl Source {
     pub(crate) fn new(config: SourceConfig) -> Self {
         let counts = Counts::of(config.name.as_str());
+        let gate = Gate::new(config.name.clone(), &config.admission);
         let offered = config.offered_secret.clone().map(Offered::new);
-        Self { config, counts, offered }
+        Self { config, counts, gate, offered }
     }
 
     /// What judges its requests now.

@@ -26,6 +26,7 @@ use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
 use crate::signature::{Batch, DatedSecret, Scheme, Secret, SecretError, Verifier};
 
+mod admission;
 mod api;
 mod http;
 mod origin;
@@ -36,6 +37,7 @@ mod setting;
 mod signature;
 mod source;
 
+pub use admission::{AdmissionConfig, ContentEncoding, SourceAdmissionConfig};
 pub use api::{
     ApiAuth, ApiBreakerConfig, ApiCacheConfig, ApiConfig, ApiLimitConfig, ApiPreset, ApiRetryConfig, OAuthClientAuth,
     OAuthConfig, OAuthGrant,
@@ -97,6 +99,8 @@ pub struct IngestConfig {
     pub body_limit: usize,
     /// Connections at most; one more waits to be accepted.
     pub connections_max: NonZeroUsize,
+    /// Who may come in, how often and how slowly.
+    pub admission: AdmissionConfig,
     /// Bytes of bodies held in memory at most; beyond it requests are answered 503.
     pub bytes_in_flight_max: usize,
     /// Time to read a request's head.
@@ -267,6 +271,8 @@ pub struct SourceConfig {
     pub on_broker_down: OnBrokerDown,
     /// What happens to a body that comes again under another id; `Off` where its provider's signature holds the id.
     pub replay: OnReplay,
+    /// Whose requests are looked at, and how many.
+    pub admission: SourceAdmissionConfig,
     /// As in [`crate::provider::Preset::counters`].
     pub counters: &'static [&'static str],
     /// What answers an event that is durable.

@@ -5,7 +5,7 @@
 //! meanwhile is kept by the [`cache`]. While the broker is away, events may wait in the [`spool`]. [`store`] is the
 //! embedded database behind these ports where no servers are wanted, and [`redis`] the server behind two of them where
 //! they are. [`config`] is the one file for all binaries; [`serve`], [`tasks`], [`health`] and [`telemetry`] are how
-//! every process listens, lives, answers and tells.
+//! every process listens, lives, answers and tells. [`net`] and [`rate`] are who may ask, and how often.
 
 pub mod bearer;
 pub mod cache;
@@ -16,6 +16,7 @@ pub mod event;
 pub mod guard;
 pub mod health;
 pub mod ledger;
+pub mod net;
 pub mod pattern;
 #[cfg(feature = "price")]
 pub mod price;
@@ -25,6 +26,7 @@ pub mod protocol;
 pub mod provider;
 pub mod queue;
 pub mod random;
+pub mod rate;
 pub mod redis;
 pub mod serve;
 pub mod signature;

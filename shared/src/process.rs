@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -37,6 +38,21 @@ pub struct ListenError {
 /// [`ListenError`] says what to do.
 pub async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| ListenError { address, flag, source })
+}
+
+/// Lets the process open `needed` files, as far as the system allows; a connection is one. Warns if that is not enough:
+/// connections over it would not be taken, those of honest senders among them.
+pub fn allow_open_files(needed: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    if enough(current) {
+        return;
+    }
+    let current = Some(maximum.map_or(needed, |maximum| maximum.min(needed)));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+    if raised.is_err() || !enough(current) {
+        tracing::warn!(needed, ?maximum, "too few open files are allowed for ingest.connections_max; raise ulimit -n");
+    }
 }
 
 /// Chooses the cryptography of every TLS connection of the process. A second call changes nothing.

@@ -8,36 +8,74 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::config::IngestConfig;
 use crate::tasks::Tasks;
 
-/// Headers of one request at most.
-const HEADERS_MAX: usize = 64;
-/// Bytes of one request's head at most.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+mod lingering;
+mod places;
 
+pub use places::PerAddress;
+
+use lingering::Lingering;
+use places::{Place, Places};
+
+/// Headers that the HTTP library has room for without an allocation for each request.
+const HEADERS_INLINE: usize = 100;
+/// Bytes that are read at once at least; the HTTP library takes no less than 8 KiB.
+const READ_BYTES: usize = 16 << 10;
+/// A flood of refused connections is worth a line in the log this often.
+const REFUSED_LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// Time for a client to take its last answer once the process stops.
 const CLOSING_MAX: Duration = Duration::from_secs(20);
 /// Time for a client to take what was sent to it: one that never reads would hold its connection for ever.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 
 /// The bounds of one listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections at most; one more waits in the system's queue.
     pub connections_max: NonZeroUsize,
+    /// Connections of one address at most; one more is closed at once.
+    pub per_address: Option<PerAddress>,
     /// Time to read a request's head, which is also how long an idle connection is kept.
     pub header_timeout: Duration,
+    /// Headers of one request at most; more are answered 431 by the HTTP library.
+    pub headers_max: usize,
+    /// Bytes of one request's head at most; more are answered 431 by the HTTP library.
+    pub head_bytes_max: usize,
+}
+
+impl Limits {
+    /// Those of a listener that only the operator's own programs reach.
+    #[must_use]
+    pub fn of(config: &IngestConfig) -> Self {
+        Self {
+            connections_max: config.connections_max,
+            per_address: None,
+            header_timeout: config.header_timeout,
+            headers_max: config.admission.headers_max,
+            head_bytes_max: config.admission.head_bytes_max,
+        }
+    }
+
+    /// Those of a listener that anybody reaches.
+    #[must_use]
+    pub fn of_the_door(config: &IngestConfig) -> Self {
+        let max = config.admission.connections_per_address_max;
+        let exempt = config.admission.proxies.trusted.clone();
+        Self { per_address: Some(PerAddress { max, exempt }), ..Self::of(config) }
+    }
 }
 
 /// The address of the peer, as an extension of every request.
@@ -57,6 +95,7 @@ where
 {
     let permits = Arc::new(Semaphore::new(limits.connections_max.get()));
     let shutdown = tasks.shutdown().clone();
+    let mut crowd = limits.per_address.clone().map(Crowd::new);
     loop {
         // A permit before the accept: connections over the limit wait in the system's queue and cost nothing.
         let accepted = tokio::select! {
@@ -64,11 +103,43 @@ where
             accepted = accept(&listener, &permits) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else { continue };
-        let (service, shutdown) = (service.clone(), shutdown.clone());
+        let place = match &mut crowd {
+            None => None,
+            Some(crowd) => match crowd.enter(peer) {
+                Some(place) => Some(place),
+                None => continue,
+            },
+        };
+        let (service, limits, shutdown) = (service.clone(), limits.clone(), shutdown.clone());
         drop(tasks.spawn_job(async move {
             connection(stream, peer, service, limits, shutdown).await;
-            drop(permit);
+            drop((permit, place));
         }));
+    }
+}
+
+/// Keeps one address from taking every connection.
+struct Crowd {
+    places: Arc<Places>,
+    logged: Option<Instant>,
+}
+
+impl Crowd {
+    fn new(rule: PerAddress) -> Self {
+        Self { places: Places::new(rule), logged: None }
+    }
+
+    /// A place for the connection of `peer`; counts and tells if there is none.
+    fn enter(&mut self, peer: SocketAddr) -> Option<Place> {
+        let place = self.places.enter(peer.ip());
+        if place.is_none() {
+            metrics::counter!("tidegate_connections_refused_total").increment(1);
+            if self.logged.is_none_or(|at| at.elapsed() >= REFUSED_LOGGED_EVERY) {
+                self.logged = Some(Instant::now());
+                tracing::warn!(%peer, "an address has as many connections as it may; if it is a proxy, trust it");
+            }
+        }
+        place
     }
 }
 
@@ -114,9 +185,12 @@ where
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        .max_header_size(limits.head_bytes_max)
+        .max_buf_size(limits.head_bytes_max.max(READ_BYTES));
+    if limits.headers_max != HEADERS_INLINE {
+        builder.max_headers(limits.headers_max);
+    }
+    let mut served = pin!(builder.serve_connection(Lingering::new(stream, shutdown.clone()), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = shutdown.cancelled() => {

@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tasks of the harness end with the test's runtime")]
 
+pub mod attack;
 pub mod authorization_server;
 pub mod chaos_proxy;
 pub mod disk;

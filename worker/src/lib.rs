@@ -119,15 +119,14 @@ pub fn start(
         .iter()
         .map(|handler| registry.make(handler).map_err(|reason| anyhow::anyhow!("handler.{}: {reason}", handler.name)));
     let handlers: Vec<RunnableHandler> = handlers.collect::<Result<_, _>>()?;
-    let limits =
-        Limits { connections_max: config.ingest.connections_max, header_timeout: config.ingest.header_timeout };
+    let limits = Limits::of(&config.ingest);
     let apis = Apis::start(config, &parts, tasks)?;
     let admin = Arc::new(Admin::new(config, parts.clone(), apis.clone(), tasks.clone()));
     if let (Some(listener), Some(http)) = (listeners.http, &config.http) {
         let logins = LoginState::new(apis.granted_by_users(), &http.callers);
         let http = Arc::new(Http::new(http, apis.clone(), parts.ledger.clone(), tasks.clone()));
         let router = http::router(http, admin::state_routes(Arc::clone(&admin)), logins);
-        tasks.spawn("worker API", serve(listener, router, limits, tasks.clone()));
+        tasks.spawn("worker API", serve(listener, router, limits.clone(), tasks.clone()));
         tasks.spawn("sweep", http::sweep(parts.ledger.clone(), tasks.shutdown().clone()));
     }
     let (listener, metrics) = listeners.admin;

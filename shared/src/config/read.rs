@@ -14,8 +14,8 @@ use super::reader::{Context, Section, nearest};
 use super::setting::{ByteCount, OrOff, ServerUrl};
 use super::{
     AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig,
-    ORDERS_APIS, OnUnavailable, PublisherKind, RetentionConfig, Servers, SourceConfig, SpoolConfig, WorkerConfig, api,
-    http, source,
+    ORDERS_APIS, OnUnavailable, PublisherKind, RetentionConfig, Servers, SourceConfig, SpoolConfig, WorkerConfig,
+    admission, api, http, source,
 };
 use crate::claims::redis::RedisSettings;
 use crate::event::{ApiName, HandlerName, SourceName};
@@ -67,13 +67,15 @@ pub(super) fn loopback(port: u16) -> SocketAddr {
 
 fn read_ingest(section: Section<'_>) -> IngestConfig {
     let count = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+    let connections_max = section.or("connections_max", count(4_096));
     let config = IngestConfig {
         listen: section.or("listen", loopback(3000)),
         admin: section.or("admin", loopback(3003)),
         public_url: section.get("public_url"),
         publisher: section.or("publisher", PublisherKind::Lapin),
         body_limit: section.or("body_limit", ByteCount(BODY_LIMIT)).0,
-        connections_max: section.or("connections_max", count(4_096)),
+        connections_max,
+        admission: admission::read_admission(&section, connections_max),
         bytes_in_flight_max: section.or("bytes_in_flight_max", ByteCount(256 << 20)).0,
         header_timeout: section.or("header_timeout", 5 * SECOND),
         body_timeout: section.or("body_timeout", 10 * SECOND),

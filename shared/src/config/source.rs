@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::admission::read_source_admission;
 use super::reader::{Section, nearest};
 use super::secret::read_secrets;
 use super::signature::{read_batch, read_signature};
@@ -35,6 +36,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let batch = known.map_or_else(|| read_batch(&signature), Preset::batch);
     let split = read_split(section, batch);
     let verify_token = read_verify_token(section, scheme.as_ref());
+    let admission = read_source_admission(section);
     signature.finish();
     // As it is written, since that is what the provider signs.
     let url = section.get::<Url>("url").and_then(|_| section.get::<String>("url"));
@@ -60,6 +62,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
                 dedup_window,
                 on_broker_down,
                 replay,
+                admission,
                 counters,
                 success,
                 split,

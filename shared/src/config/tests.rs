@@ -126,6 +126,49 @@ fn each_mistake_about_a_scheme_has_its_message() {
 }
 
 #[test]
+fn admission_is_read_with_what_suits_most() {
+    let config = parse(SOURCE).expect("the text is right");
+    let door = &config.ingest.admission;
+    assert_eq!((door.connections_per_address_max.get(), door.headers_max), (1_024, 100));
+    assert_eq!((door.head_bytes_max, door.body_rate_min), (64 << 10, 1 << 10));
+    assert!(door.address_rate.is_none());
+    let source = &config.sources.values().next().expect("a source").admission;
+    assert!(source.allow_from.is_none() && source.rate.is_none());
+    assert_eq!(source.content_encoding, ContentEncoding::Refuse);
+    let burst = |more: &str| {
+        let config = parse(&format!("{SOURCE}rate_limit = \"100/s\"\n{more}")).expect("the text is right");
+        config.sources.values().next().and_then(|source| source.admission.rate).expect("a rate").1.get()
+    };
+    assert_eq!((burst(""), burst("burst = 7\n")), (100, 7));
+    assert_eq!(
+        parse("[ingest]\nconnections_max = 2").expect("right").ingest.admission.connections_per_address_max.get(),
+        2
+    );
+}
+
+#[test]
+fn each_mistake_about_admission_has_its_message() {
+    let check = |text: &str, needle: &str| {
+        let found = mistakes(text).join("\n");
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    };
+    let source = |more: &str| format!("{SOURCE}{more}\n");
+    check(&source("allow_from = [\"192.0.2.1/24\", \"a\"]"), "allow_from[0]: expected an address or a network");
+    check(&source("allow_from = [\"192.0.2.1/24\", \"a\"]"), "the network is 192.0.2.0/24");
+    check(&source("allow_from = [\"192.0.2.1/24\", \"a\"]"), "allow_from[1]: expected an address or a network");
+    check(&source("allow_from = []"), "nobody could send");
+    check(&source("rate_limit = \"100\""), "a rate such as");
+    check(&source("burst = 5"), "belongs to rate_limit");
+    check(&source("content_encoding = \"gzip\""), "\"refuse\" or \"accept\"");
+    check("[ingest]\ntrusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]", "everybody could then say to be anybody");
+    check("[ingest]\ntrusted_proxies = \"10.0.0.0/33\"", "it is neither");
+    check("[ingest]\nproxy_header = \"x-real-ip\"", "\"x-forwarded-for\" or \"forwarded\"");
+    check("[ingest]\nheaders_max = 5000", "at most 1000");
+    check("[ingest]\nhead_bytes_max = \"2MiB\"", "1KiB to 1MiB");
+    check("[ingest]\naddress_rate_limit = \"0/s\"", "a rate such as");
+}
+
+#[test]
 fn an_unsigned_body_is_warned_about() {
     let signature = "signed = \"{timestamp}\"\nformat = \"kv:t,v1\"\nheader = \"X-Sig\"\nunsafe_unsigned_body = true";
     let config =

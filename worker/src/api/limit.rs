@@ -1,5 +1,6 @@
 //! When a call to an API has its turn: so many at once, so many over time, none while the API asks for quiet.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use tidegate_shared::config::{ApiLimitConfig, Rate};
+use tidegate_shared::rate::Bucket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::retry::retry_after;
@@ -150,6 +152,11 @@ impl Drop for Queued<'_> {
     }
 }
 
+/// Calls that may come at once: a tenth of the rate, one at least.
+fn burst(rate: Rate) -> NonZeroU32 {
+    NonZeroU32::new(rate.count.get() / 10).unwrap_or(NonZeroU32::MIN)
+}
+
 /// When calls may start. Pure: time is passed in.
 #[derive(Debug)]
 struct Pace {
@@ -159,7 +166,7 @@ struct Pace {
 
 impl Pace {
     fn new(rate: Option<Rate>) -> Self {
-        Self { bucket: rate.map(Bucket::new), paused_until: None }
+        Self { bucket: rate.map(|rate| Bucket::new(rate, burst(rate))), paused_until: None }
     }
 
     /// Reserves the next moment and says how long it is until then; reserves nothing if that is more than `wait_max`.
@@ -169,7 +176,7 @@ impl Pace {
             return Err(Limited { retry_after: wait });
         }
         if let Some(bucket) = &mut self.bucket {
-            bucket.take(now + wait);
+            bucket.count(now + wait);
         }
         Ok(wait)
     }
@@ -187,40 +194,6 @@ impl Pace {
 
     fn pause(&mut self, now: Instant, pause: Duration) {
         self.paused_until = self.paused_until.max(Some(now + pause.min(PAUSE_MAX)));
-    }
-}
-
-/// A token bucket as one moment: GCRA, <https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>.
-///
-/// A tenth of the rate may come at once, one call at least; with the refill that makes, in any stretch of the rate's
-/// time, at most the rate and this burst.
-#[derive(Debug)]
-struct Bucket {
-    interval: Duration,
-    /// How far `full_at` may lie ahead when a call starts: burst - 1 intervals.
-    tolerance: Duration,
-    /// When the bucket will be full again, if nothing more is taken.
-    full_at: Option<Instant>,
-}
-
-impl Bucket {
-    fn new(rate: Rate) -> Self {
-        let count = rate.count.get();
-        // Rounded up: rounded down, the rate would be passed by a little.
-        let nanos = rate.per.as_nanos().div_ceil(count.into());
-        let interval = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let burst = (count / 10).max(1);
-        Self { interval, tolerance: interval.saturating_mul(burst - 1), full_at: None }
-    }
-
-    /// When, from `earliest` on, the call after `others` may start.
-    fn start_behind(&self, others: u32, earliest: Instant) -> Instant {
-        let full_at = self.full_at.map_or(earliest, |at| at.max(earliest)) + self.interval.saturating_mul(others);
-        full_at.checked_sub(self.tolerance).map_or(earliest, |start| start.max(earliest))
-    }
-
-    fn take(&mut self, start: Instant) {
-        self.full_at = Some(self.full_at.map_or(start, |at| at.max(start)) + self.interval);
     }
 }
 

@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -29,6 +28,7 @@ impl Server {
         install_tls();
         let text = format!("[backend]\nkind = \"embedded\"\npath = \"data\"\n[http]\n{http}");
         let config = Config::parse("test.toml", &text, &|_| None).expect("a configuration");
+        let limits = Limits::of(&config.ingest);
         let config = config.http.expect("[http] is there");
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).expect("a store");
@@ -39,8 +39,6 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let http = Arc::new(Http::new(&config, Apis::default(), ledger, tasks.clone()));
         let state = Router::new().route("/health", axum::routing::get(|| std::future::ready("as it is")));
-        let limits =
-            Limits { connections_max: NonZeroUsize::MIN.saturating_add(63), header_timeout: Duration::from_secs(5) };
         tasks.spawn("server", serve(listener, router(http, state, LoginState::new([], &[])), limits, tasks.clone()));
         Self { address, client: Client::new(), store, tasks, _folder: folder }
     }

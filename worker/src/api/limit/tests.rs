@@ -202,13 +202,6 @@ fn a_tenth_of_the_rate_may_come_at_once() {
 }
 
 #[test]
-fn the_interval_is_never_rounded_down() {
-    for (count, per) in [(7, SECOND), (7, 86_400 * SECOND), (u32::MAX, SECOND)] {
-        assert!(Bucket::new(rate(count, per)).interval * count >= per, "{count} in {per:?}");
-    }
-}
-
-#[test]
 fn the_rate_is_used_in_full() {
     let start = Instant::now();
     let mut pace = Pace::new(Some(rate(600, 60 * SECOND)));
