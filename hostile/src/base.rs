@@ -57,7 +57,12 @@ impl Site {
 
     /// Verifies `request`; if it is proven, what its signature covers is what one of `made` covers, and so is the
     /// signature. Says whether it was.
-    pub(crate) fn judge(&self, request: &Request, made: &[Made], now: Timestamp) -> bool {
+    pub(crate) fn judge<'m>(
+        &self,
+        request: &Request,
+        made: impl IntoIterator<Item = &'m Made>,
+        now: Timestamp,
+    ) -> bool {
         let scheme = self.verifier.scheme();
         let verdict = self.verify(request, now);
         // An id that is not signed is looked for only in what is proven.
@@ -69,7 +74,7 @@ impl Site {
             return false;
         }
         let found = reading(scheme, request);
-        let original = made.iter().find(|made| found.is_of(&made.reading));
+        let original = made.into_iter().find(|made| found.is_of(&made.reading));
         let shown = || String::from_utf8_lossy(&request.write()).into_owned();
         assert!(original.is_some(), "{}: forged: {verdict:?} for {}", self.preset, shown());
         if let (Ok(identity), Some(ids)) = (&verdict, found.ids()) {
@@ -127,6 +132,11 @@ pub(crate) fn site(name: &str) -> &'static Site {
         Some(site) => site,
         None => &sites[crc32fast::hash(name.as_bytes()) as usize % sites.len()],
     }
+}
+
+/// Everything that the provider of `preset` signed, for whichever of its sources.
+pub(crate) fn made_by(preset: &str) -> impl Iterator<Item = &'static Made> {
+    sites().iter().filter(move |site| site.preset == preset).flat_map(|site| &site.made)
 }
 
 /// What [`site`] finds it by.

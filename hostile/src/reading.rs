@@ -211,8 +211,7 @@ fn document(scheme: &Scheme, request: &Request) -> Option<Box<RawValue>> {
         let body = std::str::from_utf8(&request.body).ok()?;
         let (_, part) = body.split_once(&format!("name=\"{field}\""))?;
         let (_, content) = part.split_once("\r\n\r\n")?;
-        let (content, _) = content.split_once("\r\n--")?;
-        read(content)
+        read(content.split_once("\r\n--").map_or(content, |(content, _)| content))
     };
     if is_form(&request.headers) { in_form() } else { in_part().or_else(whole) }
 }

@@ -12,14 +12,14 @@ fn corpora() -> PathBuf {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(folder).expect("the corpora are part of the repository");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a file of the repository").path()).collect();
     files.sort();
     files
 }
 
 fn replay(name: &str) {
-    let target = target(name).unwrap();
+    let target = target(name).expect("a target of this name");
     let seeds = (target.seeds)();
     assert!(!seeds.is_empty(), "{name} begins with something");
     for seed in seeds {
@@ -28,8 +28,9 @@ fn replay(name: &str) {
     let found = files(&corpora().join(name));
     assert!(found.len() > 10, "the corpus of {name} is committed");
     for file in found {
-        println!("{}", file.display());
-        (target.run)(&std::fs::read(file).unwrap());
+        // Shown where one fails.
+        eprintln!("{}", file.display());
+        (target.run)(&std::fs::read(file).expect("a file of the repository"));
     }
 }
 

@@ -7,7 +7,7 @@ use tidegate_hostile::target;
 
 /// The beginnings of inputs that name a signed request.
 fn signed(name: &'static str) -> impl Strategy<Value = Vec<u8>> {
-    select((target(name).unwrap().seeds)())
+    select((target(name).expect("a target of this name").seeds)())
 }
 
 /// Some changes: each a kind, a part, and what the kind reads.
@@ -23,11 +23,11 @@ proptest! {
 
     #[test]
     fn no_change_of_a_signed_request_verifies(begin in signed("forge"), changes in changes()) {
-        (target("forge").unwrap().run)(&[begin, changes].concat());
+        (target("forge").expect("a target of this name").run)(&[begin, changes].concat());
     }
 
     #[test]
     fn no_change_verifies_by_a_scheme_that_is_spelled_out(begin in signed("spelled"), changes in changes()) {
-        (target("spelled").unwrap().run)(&[begin, changes].concat());
+        (target("spelled").expect("a target of this name").run)(&[begin, changes].concat());
     }
 }
