@@ -1,4 +1,4 @@
-//! Tidegate's developer commands: `cargo xtask test`, `lint`, `chaos`, `power-cut`, `bench` and `cost`.
+//! Tidegate's developer commands: `cargo xtask test`, `lint`, `chaos`, `power-cut`, `bench`, `cost` and `fuzz`.
 #![expect(clippy::print_stdout, reason = "a command line program answers on standard output")]
 
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod chaos;
 mod cost;
+mod fuzz;
 mod lint;
 mod test;
 
@@ -49,6 +50,14 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Look for inputs that break what must hold for every one, and keep the ones that reach new code.
+    Fuzz {
+        /// Only this target; each of them if none is named.
+        target: Option<String>,
+        /// How long, for each target.
+        #[arg(long, default_value_t = 5)]
+        minutes: u64,
+    },
     /// Cut the power after each step that a program's disk takes: `cargo xtask power-cut --help`.
     #[command(disable_help_flag = true)]
     PowerCut {
@@ -65,6 +74,7 @@ fn main() -> ExitCode {
         Task::Chaos { arguments } => chaos::chaos(&arguments),
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Cost { update } => cost::cost(update),
+        Task::Fuzz { target, minutes } => fuzz::fuzz(target.as_deref(), minutes),
         Task::PowerCut { arguments } => chaos::run_released("tidegate-power-cut", &arguments),
     };
     match done {

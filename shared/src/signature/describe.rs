@@ -124,3 +124,105 @@ fn place(location: &Location) -> String {
         Location::Arrival => "a new one for each request".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Hash, KeyForm, SchemeText};
+    use super::*;
+
+    const BASE: SchemeText = SchemeText { at: &["header:X-Sig"], id: &["json:/id"], ..SchemeText::HMAC };
+
+    fn check(text: SchemeText, expected: &str) {
+        assert_eq!(text.read().unwrap().proof_in_words(), expected);
+    }
+
+    #[test]
+    fn a_template_is_told_with_its_places() {
+        check(BASE, "HMAC-SHA256 of {body} in header x-sig, hex; key in utf8");
+        let timed = SchemeText { signed: "{timestamp}.{body}", format: "kv:t,v1", ..BASE };
+        check(
+            timed,
+            "HMAC-SHA256 of {timestamp}.{body} in header x-sig, as kv:t,v1, hex; key in utf8; seconds beside the signature",
+        );
+        let elsewhere = SchemeText {
+            signed: "{timestamp}{json:/a}",
+            at: &["json:/s", "form:s"],
+            timestamp_at: &["json:/t", "query:t"],
+            timestamp_unit: TimestampUnit::Milliseconds,
+            encoding: Encoding::Base64,
+            hash: Hash::Sha512,
+            key: KeyForm::Whsec,
+            unsigned_body: true,
+            ..BASE
+        };
+        check(
+            elsewhere,
+            "HMAC-SHA512 of {timestamp}{json:/a} (which does not cover the body) in body /s or form field s, base64; key \
+             in whsec; milliseconds in body /t or query parameter t",
+        );
+        let every = SchemeText {
+            signed: "{timestamp}.{body}",
+            at: &["header:x-{n}", "header:b"],
+            timestamp_at: &["header:t"],
+            timestamp_unit: TimestampUnit::Rfc3339,
+            encoding: Encoding::Base64Url,
+            pairing: Pairing::Every,
+            ..BASE
+        };
+        check(
+            every,
+            "HMAC-SHA256 of {timestamp}.{body} in headers x-1, x-2, ... and header b, base64url; key in utf8; RFC 3339 in \
+             header t",
+        );
+    }
+
+    #[test]
+    fn each_kind_is_told() {
+        let at = |kind, hash| SchemeText { kind, hash, signed: "", ..BASE };
+        let signed = |kind, hash| SchemeText { kind, hash, ..BASE };
+        let claim = |text| SchemeText { body_claim: "sha256", ..text };
+        let template = |algorithm: &str| format!("{algorithm} of {{body}} in header x-sig, hex; key in utf8");
+        for (kind, algorithm) in [
+            (Kind::PlainHash, "SHA384"),
+            (Kind::Ed25519, "Ed25519"),
+            (Kind::EcdsaP256, "ECDSA P-256 with SHA256"),
+            (Kind::Rsa, "RSA with SHA384"),
+            (Kind::Twilio, "HMAC-SHA384, or of a URL that holds bodySHA256,"),
+            (Kind::Braintree, "HMAC-SHA384, for the public key beside it,"),
+            (Kind::PayPal, "RSA with SHA384, by the certificate at PAYPAL-CERT-URL,"),
+        ] {
+            check(signed(kind, Hash::Sha384), &template(algorithm));
+        }
+        check(at(Kind::Token, Hash::Sha256), "the secret itself in header x-sig");
+        let basic = "the secret itself, user:password, by Basic authentication in header x-sig";
+        check(at(Kind::Basic, Hash::Sha256), basic);
+        let token = "JSON Web Token by";
+        let unclaimed = "(which does not cover the body) in header x-sig";
+        let claimed = "with the body's SHA256 in its claim /sha256";
+        check(at(Kind::Jwt, Hash::Sha256), &format!("{token} HMAC-SHA256 {unclaimed}"));
+        check(at(Kind::JwtRsa, Hash::Sha512), &format!("{token} RSA with SHA512 {unclaimed}"));
+        check(claim(at(Kind::JwtEs256, Hash::Sha256)), &format!("{token} ES256 {claimed} in header x-sig"));
+        let plaid = format!("{token} ES256, with a key of Plaid's API, {claimed} in header x-sig");
+        check(claim(at(Kind::Plaid, Hash::Sha256)), &plaid);
+        let sns = "RSA with SHA1 of the message's fields, by the certificate at SigningCertURL in header x-sig";
+        check(at(Kind::AwsSns, Hash::Sha1), sns);
+        let nowhere = |kind| SchemeText { at: &[], ..at(kind, Hash::Sha256) };
+        check(nowhere(Kind::MicrosoftGraph), "the secret itself in every item's clientState");
+        check(nowhere(Kind::Adyen), "HMAC-SHA256 of eight fields of each item, in base64");
+    }
+
+    #[test]
+    fn names_are_told() {
+        let text = SchemeText {
+            id: &["json:/a + header:b", "body-sha256", "arrival"],
+            event_type: &["json:/a + json:/b", "json-key:/!c,d", "json-key:/"],
+            ..BASE
+        };
+        let scheme = text.read().unwrap();
+        let ids = "body /a | header b, else SHA-256 of the body, else a new one for each request";
+        assert_eq!(scheme.id_in_words(), ids);
+        let types = "body /a.body /b, else the body's first key that is not c or d, else the body's first key";
+        assert_eq!(scheme.event_type_in_words(), types);
+        assert_eq!(BASE.read().unwrap().event_type_in_words(), "none");
+    }
+}

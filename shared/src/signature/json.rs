@@ -108,6 +108,8 @@ impl<'b> Wanted<'_, '_, 'b> {
                 self.picked.repeated = self.picked.repeated.with(index);
             }
             self.picked.seen[self.depth] = self.picked.seen[self.depth].with(index);
+            // What an earlier value of a repeated key held is gone, whatever this one holds.
+            self.picked.values[index] = None;
             if self.pointers[index].steps().len() == self.depth + 1 {
                 self.picked.values[index] = scalar(value);
             } else {
@@ -347,6 +349,10 @@ mod tests {
     fn the_last_of_a_repeated_key_counts() {
         check(r#"{"id":"a","id":"b"}"#, &["/id"], &[Some("b")]);
         check(r#"{"id":"a","id":null}"#, &["/id"], &[None]);
+        check(r#"{"a":{"id":"b"},"a":{"id":"c"}}"#, &["/a/id"], &[Some("c")]);
+        for last in ["{}", "1", "null", r#"[{"id":"c"}]"#] {
+            check(&format!(r#"{{"a":{{"id":"b"}},"a":{last}}}"#), &["/a/id"], &[None]);
+        }
     }
 
     #[test]

@@ -50,12 +50,22 @@ pub(in super::super) fn prove<'a>(
 }
 
 /// Each field's name and value, a line each.
+///
+/// Nothing is escaped, and a message may hold lines that look like fields. So that the text is read in one way only, every
+/// field but the message is one line, and all are there but the subject, which is the only one that SNS leaves out.
 fn signed_text(reader: &mut Reader<'_, '_>) -> Result<Vec<u8>, VerifyError> {
     let is_notification = reader.read_once(&field("Type"))?.as_deref() == Some(b"Notification");
     let names: &[&str] = if is_notification { &NOTIFICATION } else { &CONFIRMATION };
     let mut text = Vec::new();
     for name in names {
-        if let Some(value) = reader.read_once(&field(name))? {
+        let value = reader.read_once(&field(name))?;
+        let is_one_line = value.as_ref().is_none_or(|value| *name == "Message" || !value.contains(&b'\n'));
+        if !is_one_line || (value.is_none() && *name != "Subject") {
+            return Err(VerifyError::MalformedRequest {
+                what: "a field of the message is missing or has several lines",
+            });
+        }
+        if let Some(value) = value {
             let lines: [&[u8]; 4] = [name.as_bytes(), b"\n", &value, b"\n"];
             lines.iter().for_each(|part| text.extend_from_slice(part));
         }
@@ -88,7 +98,59 @@ fn field(name: &str) -> Location {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+    use serde_json::{Value, json};
+
+    use super::super::super::{Pointer, Received};
     use super::*;
+
+    fn text_of(message: &Value) -> Option<String> {
+        let (headers, body) = (HeaderMap::new(), message.to_string().into_bytes());
+        let fields = fields();
+        let pointers: Vec<Pointer> = fields.iter().filter_map(Location::pointer).cloned().collect();
+        let received = Received::post(&headers, &body);
+        let text = signed_text(&mut Reader::new(&received, &pointers, None)).ok()?;
+        Some(String::from_utf8(text).unwrap())
+    }
+
+    fn with(message: &Value, name: &str, value: Option<&str>) -> Value {
+        let mut changed = message.clone();
+        match value {
+            Some(value) => changed[name] = value.into(),
+            None => drop(changed.as_object_mut().unwrap().remove(name)),
+        }
+        changed
+    }
+
+    /// Whoever chooses what a message says must not choose what its other fields are.
+    #[test]
+    fn the_signed_text_is_read_in_one_way_only() {
+        let notification = json!({
+            "Type": "Notification", "MessageId": "m-1", "TopicArn": "arn", "Subject": "s", "Message": "a\nb",
+            "Timestamp": "t", "SignatureVersion": "2",
+        });
+        let text = "Message\na\nb\nMessageId\nm-1\nSubject\ns\nTimestamp\nt\nTopicArn\narn\nType\nNotification\n";
+        assert_eq!(text_of(&notification).as_deref(), Some(text));
+        let without = text.replace("Subject\ns\n", "");
+        assert_eq!(text_of(&with(&notification, "Subject", None)), Some(without));
+        let confirmation = json!({
+            "Type": "SubscriptionConfirmation", "MessageId": "m-1", "TopicArn": "arn", "Message": "a", "Timestamp": "t",
+            "SubscribeURL": "u", "Token": "k", "Subject": "is not signed",
+        });
+        let text = "Message\na\nMessageId\nm-1\nSubscribeURL\nu\nTimestamp\nt\nToken\nk\nTopicArn\narn\nType\n\
+                    SubscriptionConfirmation\n";
+        assert_eq!(text_of(&confirmation).as_deref(), Some(text));
+        for name in ["Message", "MessageId", "Timestamp", "TopicArn"] {
+            assert_eq!(text_of(&with(&notification, name, None)), None, "{name}");
+        }
+        for name in ["MessageId", "Subject", "Timestamp", "TopicArn"] {
+            assert_eq!(text_of(&with(&notification, name, Some("x\nTimestamp\nt"))), None, "{name}");
+        }
+        for name in ["SubscribeURL", "Token", "Type"] {
+            assert_eq!(text_of(&with(&confirmation, name, None)), None, "{name}");
+            assert_eq!(text_of(&with(&confirmation, name, Some("x\ny"))), None, "{name}");
+        }
+    }
 
     #[test]
     fn only_certificates_of_sns_are_asked_for() {

@@ -20,11 +20,13 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
     let mut claimed = verifier.nothing_claimed();
     let Offer { position, .. } = verifier.offer(reader, &mut claimed)?;
     let received = *reader.received;
-    let fields = if received.body.is_empty() || is_form(received.headers) {
-        sorted_form(received.body)?
-    } else {
-        check_body_hash(&received)?;
-        String::new()
+    let is_form = received.body.is_empty() || is_form(received.headers);
+    // As in the library, a hash counts whatever the content type says: no header that is not signed takes it away.
+    let fields = match is_body_hash_right(&received)? {
+        Some(true) => String::new(),
+        None if is_form => sorted_form(received.body)?,
+        // Without a hash, nothing that is signed would cover the body.
+        Some(false) | None => return Err(VerifyError::InvalidSignature),
     };
     let url = verifier.scheme().url.with_query_of(&received);
     let urls = [Some(with_other_port(&url)), Some(url)];
@@ -38,14 +40,14 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
     }
 }
 
-/// Without it, nothing that is signed would cover the body.
-fn check_body_hash(received: &Received<'_>) -> Result<(), VerifyError> {
+/// Whether the hash in the query is the body's; `None` if there is none.
+fn is_body_hash_right(received: &Received<'_>) -> Result<Option<bool>, VerifyError> {
     let mut claimed = form_urlencoded::parse(received.query().as_bytes()).filter(|(name, _)| name == BODY_HASH);
-    let hash = claimed.next().and_then(|(_, hash)| BodyHash::from_hex(&hash));
+    let is_right = claimed.next().map(|(_, hash)| BodyHash::from_hex(&hash) == Some(BodyHash::of(received.body)));
     if claimed.next().is_some() {
         return Err(VerifyError::Duplicate { place: Location::Query(BODY_HASH.to_owned()) });
     }
-    if hash == Some(BodyHash::of(received.body)) { Ok(()) } else { Err(VerifyError::InvalidSignature) }
+    Ok(is_right)
 }
 
 /// The URL without its port, or with the standard port of its scheme.
@@ -60,7 +62,58 @@ fn with_other_port(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use http::{HeaderMap, HeaderName, HeaderValue, header};
+    use jiff::Timestamp;
+    use sha1::Sha1;
+
+    use super::super::super::{PublicUrl, Scheme, Secret};
     use super::*;
+
+    /// Whether a JSON body is taken that was signed by the hash in the query, with another content type or body.
+    fn is_taken(query: &str, content_type: &'static str, body: &[u8]) -> bool {
+        const SECRET: &str = "an auth token of the tests";
+        let target = format!("/webhooks/t?{query}");
+        let mut mac = Hmac::<Sha1>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(format!("https://hooks.example.com{target}").as_bytes());
+        let signature = STANDARD.encode(mac.finalize().into_bytes());
+        let headers = HeaderMap::from_iter([
+            (HeaderName::from_static("x-twilio-signature"), HeaderValue::try_from(signature).unwrap()),
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        ]);
+        let url = PublicUrl::Base("https://hooks.example.com".to_owned());
+        let scheme = Scheme { url, ..crate::provider::preset("twilio").unwrap().scheme() };
+        let verifier = Verifier::try_new(scheme, &[Secret::new(SECRET.to_owned())]).unwrap();
+        let received = Received { target: &target, ..Received::post(&headers, body) };
+        match verifier.verify(&received, Timestamp::UNIX_EPOCH) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error, VerifyError::InvalidSignature);
+                false
+            }
+        }
+    }
+
+    /// Neither header nor method is signed: whoever saw such a request could send it again without its body.
+    #[test]
+    fn a_signed_hash_counts_whatever_the_content_type_says() {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        let query = format!("bodySHA256={}", BodyHash::of(br#"{"id":1}"#));
+        assert!(is_taken(&query, "application/json", br#"{"id":1}"#));
+        assert!(is_taken(&query, FORM, br#"{"id":1}"#));
+        for other in [&b""[..], b"&&", br#"{"id":2}"#] {
+            assert!(!is_taken(&query, "application/json", other), "{other:?}");
+            assert!(!is_taken(&query, FORM, other), "{other:?}");
+        }
+        assert!(!is_taken("bodySHA256=x", "application/json", b"x"));
+        // Without a hash, only a form is covered; one without fields has nothing to cover.
+        assert!(!is_taken("a=b", "application/json", br#"{"id":1}"#));
+        assert!(is_taken("a=b", "application/json", b""));
+        assert!(is_taken("a=b", FORM, b""));
+        assert!(!is_taken("a=b", FORM, b"a=b"));
+    }
 
     #[test]
     fn a_port_is_added_or_taken_away() {

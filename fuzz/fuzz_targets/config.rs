@@ -1,0 +1,7 @@
+//! The configuration: what must hold is in `tidegate_hostile`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let target = tidegate_hostile::target("config").expect("a target of this name");
+    (target.run)(input);
+});

@@ -1,0 +1,7 @@
+//! Picking values out of a body: what must hold is in `tidegate_hostile`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let target = tidegate_hostile::target("json").expect("a target of this name");
+    (target.run)(input);
+});

@@ -1,0 +1,7 @@
+//! Schemes that are spelled out, and requests by them: what must hold is in `tidegate_hostile`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let target = tidegate_hostile::target("spelled").expect("a target of this name");
+    (target.run)(input);
+});
