@@ -1,10 +1,12 @@
 //! What is broken: Tidegate's programs as a user runs them, on servers that belong to the round.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
 use tempfile::TempDir;
 use tidegate_tests::chaos_proxy::ChaosProxy;
 use tidegate_tests::eventually::eventually;
@@ -38,23 +40,80 @@ timeout = "15s"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process on the embedded store.
-    Embedded,
+    Embedded {
+        /// Whether senders go through a proxy.
+        proxied: bool,
+    },
     /// Ingests and workers over RabbitMQ, Redis and PostgreSQL.
     Distributed {
         /// How many ingests.
         ingests: usize,
         /// How many workers.
         workers: usize,
-        /// Whether each goes through a proxy to each server.
+        /// Whether each goes through a proxy to each server, and senders through one to each ingest.
         proxied: bool,
         /// Whether events wait on the ingest's disk while RabbitMQ is away.
         spooling: bool,
     },
 }
 
-/// Who talks to which server.
+/// What an ingest publishes to RabbitMQ with, `ingest.publisher`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publisher {
+    /// The client library.
+    Lapin,
+    /// A connection of Tidegate's own.
+    Direct,
+}
+
+impl Publisher {
+    /// That of the round with this seed: each has every second round.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        if seed.is_multiple_of(2) { Self::Lapin } else { Self::Direct }
+    }
+
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Lapin => "lapin",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// What published in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub enum Published {
+    /// Nothing: the store of the one process is the queue.
+    Embedded,
+    /// Ingests of this build, with this.
+    By(Publisher),
+    /// First an older build's ingests with what they have, which is lapin; then ingests of this build, with this.
+    AfterOlderBuild(Publisher),
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::By(publisher) => f.write_str(publisher.setting()),
+            Self::AfterOlderBuild(publisher) => write!(f, "older build, then {}", publisher.setting()),
+        }
+    }
+}
+
+impl From<Published> for String {
+    fn from(published: Published) -> Self {
+        published.to_string()
+    }
+}
+
+/// Who talks to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
+    /// Senders to the ingest with this number, or to the one process.
+    Door(usize),
     /// Ingests to RabbitMQ.
     IngestRabbitMq,
     /// Ingests to Redis.
@@ -67,22 +126,19 @@ pub enum Link {
     WorkerPostgres,
 }
 
-impl Link {
-    /// Every link.
-    pub const ALL: [Self; 5] =
-        [Self::IngestRabbitMq, Self::IngestRedis, Self::WorkerRabbitMq, Self::WorkerRedis, Self::WorkerPostgres];
-}
-
 #[derive(Debug)]
 enum Backend {
     Embedded,
-    Distributed { servers: Arc<Servers>, namespace: String, proxies: Vec<(Link, ChaosProxy)> },
+    Distributed { servers: Arc<Servers>, namespace: String },
 }
 
 /// The programs with their servers.
 #[derive(Debug)]
 pub struct Site {
     backend: Backend,
+    published: Published,
+    /// What stands between those who talk; none where lines are not broken.
+    proxies: Vec<(Link, ChaosProxy)>,
     folder: TempDir,
     /// Where the programs lie that are started now, if not with this one.
     from: Option<PathBuf>,
@@ -102,35 +158,51 @@ pub enum Role {
 
 impl Site {
     /// Starts everything, and waits until it is ready. The programs are those in the folder `from`, if there is one; what
-    /// is started later is of this build.
+    /// is started later is of this build. Ingests of this build publish with `publisher`.
     ///
     /// # Errors
     /// If something does not start.
-    pub async fn start(shape: Shape, servers: Option<Arc<Servers>>, from: Option<&Path>) -> Result<Self> {
+    pub async fn start(
+        shape: Shape,
+        servers: Option<Arc<Servers>>,
+        from: Option<&Path>,
+        publisher: Publisher,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tidegate-chaos-").tempdir()?;
-        let (ingests, workers, spooling, backend) = match (shape, servers) {
-            (Shape::Embedded, _) => (1, 0, false, Backend::Embedded),
+        let (ingests, workers, proxied, spooling, backend) = match (shape, servers) {
+            (Shape::Embedded { proxied }, _) => (1, 0, proxied, false, Backend::Embedded),
             (Shape::Distributed { .. }, None) => bail!("this scenario needs servers"),
             (Shape::Distributed { ingests, workers, proxied, spooling }, Some(servers)) => {
                 let namespace = format!("chaos-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-                let proxies = if proxied { proxies(&servers).await? } else { Vec::new() };
-                (ingests, workers, spooling, Backend::Distributed { servers, namespace, proxies })
+                (ingests, workers, proxied, spooling, Backend::Distributed { servers, namespace })
             }
         };
+        let published = match (&backend, from) {
+            (Backend::Embedded, _) => Published::Embedded,
+            (Backend::Distributed { .. }, None) => Published::By(publisher),
+            (Backend::Distributed { .. }, Some(_)) => Published::AfterOlderBuild(publisher),
+        };
+        let proxies = match &backend {
+            Backend::Distributed { servers, .. } if proxied => proxies(servers).await?,
+            Backend::Distributed { .. } | Backend::Embedded => Vec::new(),
+        };
         let from = from.map(Path::to_owned);
-        let mut site = Self { backend, folder, from, ingests: Vec::new(), workers: Vec::new() };
-        for role in [Role::Ingest, Role::Worker] {
-            std::fs::write(site.config_path(role), site.config(role, spooling)?)?;
-        }
-        for _ in 0..ingests {
+        let mut site = Self { backend, published, proxies, folder, from, ingests: Vec::new(), workers: Vec::new() };
+        site.configure(spooling)?;
+        for number in 0..ingests {
             let program = site.launch(Role::Ingest, "127.0.0.1:0", "127.0.0.1:0").await?;
+            if proxied {
+                site.proxies.push((Link::Door(number), ChaosProxy::start(program.listen).await?));
+            }
             site.ingests.push(program);
         }
         for _ in 0..workers {
             let program = site.launch(Role::Worker, "", "127.0.0.1:0").await?;
             site.workers.push(program);
         }
-        site.from = None;
+        if site.from.take().is_some() {
+            site.configure(spooling)?;
+        }
         site.until_ready().await?;
         if let Backend::Distributed { servers, .. } = &site.backend {
             servers.rabbitmq.write_down_queues().await?;
@@ -138,11 +210,34 @@ impl Site {
         Ok(site)
     }
 
+    /// Writes the configuration of what is started from now on.
+    fn configure(&self, spooling: bool) -> Result<()> {
+        for role in [Role::Ingest, Role::Worker] {
+            std::fs::write(self.config_path(role), self.config(role, spooling)?)?;
+        }
+        Ok(())
+    }
+
+    /// `ingest.publisher`, for programs that know it: builds before it refuse the key.
+    fn publisher_line(&self, role: Role) -> String {
+        let publisher = match self.published {
+            Published::Embedded => None,
+            Published::By(publisher) | Published::AfterOlderBuild(publisher) => Some(publisher),
+        };
+        match publisher {
+            Some(publisher) if role == Role::Ingest && self.from.is_none() => {
+                format!("publisher = {:?}\n", publisher.setting())
+            }
+            Some(_) | None => String::new(),
+        }
+    }
+
     fn config(&self, role: Role, spooling: bool) -> Result<String> {
         let spool = self.folder.path().join("spool");
         let on_broker_down = if spooling { "spool" } else { "reject" };
+        let publisher = self.publisher_line(role);
         let door = format!(
-            "[ingest]\npublish_timeout = \"1500ms\"\nspool = {spool:?}\n\
+            "[ingest]\npublish_timeout = \"1500ms\"\nspool = {spool:?}\n{publisher}\
              [claims]\nlease = \"{}ms\"\nwait = \"1s\"\n\
              [[source]]\nname = \"chaos\"\nprovider = \"generic\"\nsecrets = [{SECRET:?}]\n\
              on_broker_down = {on_broker_down:?}\n",
@@ -150,8 +245,8 @@ impl Site {
         );
         let backend = match &self.backend {
             Backend::Embedded => format!("kind = \"embedded\"\npath = {:?}\n", self.data()),
-            Backend::Distributed { servers, namespace, proxies } => {
-                let via = |link| proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy.addr());
+            Backend::Distributed { servers, namespace } => {
+                let via = |link| self.proxy(link).map(ChaosProxy::addr);
                 let (rabbitmq, redis) = match role {
                     Role::Ingest => (via(Link::IngestRabbitMq), via(Link::IngestRedis)),
                     Role::Worker => (via(Link::WorkerRabbitMq), via(Link::WorkerRedis)),
@@ -257,19 +352,29 @@ impl Site {
         }
     }
 
-    /// The proxy of a link.
-    ///
-    /// # Errors
-    /// If the programs are connected without one.
-    pub fn proxy(&self, link: Link) -> Result<&ChaosProxy> {
-        let Backend::Distributed { proxies, .. } = &self.backend else { bail!("the embedded way has no links") };
-        proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy).context("this scenario has no proxies")
+    /// The links that can be broken, each with what stands in it.
+    #[must_use]
+    pub fn proxies(&self) -> &[(Link, ChaosProxy)] {
+        &self.proxies
+    }
+
+    fn proxy(&self, link: Link) -> Option<&ChaosProxy> {
+        self.proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy)
+    }
+
+    /// What publishes here.
+    #[must_use]
+    pub fn published(&self) -> Published {
+        self.published
     }
 
     /// Where events are sent to, at every ingest.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.ingests.iter().map(|ingest| format!("http://{}/webhooks/chaos", ingest.listen)).collect()
+        let door = |(number, ingest): (usize, &Program)| {
+            self.proxy(Link::Door(number)).map_or(ingest.listen, ChaosProxy::addr)
+        };
+        self.ingests.iter().enumerate().map(door).map(|addr| format!("http://{addr}/webhooks/chaos")).collect()
     }
 
     /// Waits until every program can do its work.
@@ -520,13 +625,16 @@ impl Site {
 }
 
 async fn proxies(servers: &Servers) -> Result<Vec<(Link, ChaosProxy)>> {
+    let (rabbitmq, redis, postgres) = (servers.rabbitmq.addr(), servers.redis.addr(), servers.postgres.addr());
+    let links = [
+        (Link::IngestRabbitMq, rabbitmq),
+        (Link::IngestRedis, redis),
+        (Link::WorkerRabbitMq, rabbitmq),
+        (Link::WorkerRedis, redis),
+        (Link::WorkerPostgres, postgres),
+    ];
     let mut proxies = Vec::new();
-    for link in Link::ALL {
-        let server = match link {
-            Link::IngestRabbitMq | Link::WorkerRabbitMq => servers.rabbitmq.addr(),
-            Link::IngestRedis | Link::WorkerRedis => servers.redis.addr(),
-            Link::WorkerPostgres => servers.postgres.addr(),
-        };
+    for (link, server) in links {
         proxies.push((link, ChaosProxy::start(server).await?));
     }
     Ok(proxies)
