@@ -161,15 +161,8 @@ enum Break {
 }
 
 impl Break {
-    const ALL: [Self; 7] = [
-        Self::Delay,
-        Self::Drip,
-        Self::CutWithin,
-        Self::Blackhole,
-        Self::HalfOpen,
-        Self::DroppedReply,
-        Self::Refuse,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Delay, Self::Drip, Self::CutWithin, Self::Blackhole, Self::HalfOpen, Self::DroppedReply, Self::Refuse];
 
     fn name(self) -> &'static str {
         match self {

@@ -146,9 +146,9 @@ impl Load {
         let mut books = self.shared.books();
         let sent = usize::try_from(books.next)?;
         books.acknowledged.truncate(sent);
-        let forgotten = (0..).zip(&books.acknowledged).find(|(number, acknowledged)| {
-            !**acknowledged && !self.shared.plan.event(*number).is_sent_once
-        });
+        let forgotten = (0..)
+            .zip(&books.acknowledged)
+            .find(|(number, acknowledged)| !**acknowledged && !self.shared.plan.event(*number).is_sent_once);
         ensure!(forgotten.is_none(), "a sender forgot its event: {forgotten:?}");
         Ok(Sent {
             acknowledged: std::mem::take(&mut books.acknowledged),
