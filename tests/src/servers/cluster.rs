@@ -16,7 +16,7 @@ use super::network::{Network, Place};
 use super::port::Ports;
 use super::postgres::{PostgresKind, lay_out_primary, lay_out_standby};
 use super::process::{Process, clean_command, output_of};
-use super::rabbitmq::{COOKIE, Release, lay_out_node, lay_out_node_at};
+use super::rabbitmq::{COOKIE, Release, lay_out_node};
 use super::redis::{RedisKind, lay_out_cluster_node};
 use super::{Postgres, RabbitMq, Redis, Server, find};
 use crate::eventually::eventually;
@@ -48,9 +48,8 @@ pub struct RabbitMqCluster {
     /// The nodes.
     pub nodes: Vec<RabbitMq>,
     names: Vec<String>,
-    /// Erlang's name server: it must outlive each of the nodes. Those that were started apart have one each.
-    _name_server: Option<Process>,
-    network: Option<Network>,
+    /// Erlang's name server: it must outlive each of the nodes.
+    _name_server: Process,
 }
 
 impl RabbitMqCluster {
@@ -73,55 +72,12 @@ impl RabbitMqCluster {
             starting.push(start(process));
         }
         let nodes = try_join_all(starting).await?;
-        let cluster = Self { nodes, names, _name_server: Some(name_server), network: None };
-        cluster.join().await?;
-        Ok(cluster)
-    }
-
-    /// The same in a network of their own, where each can be cut off from clients too.
-    ///
-    /// # Errors
-    /// If there is no such network, or a node does not start or join.
-    pub async fn start_apart() -> Result<Self> {
-        let release = Release::for_clusters().context(OF_PROGRAMS)?;
-        let mut network = Network::create().await?;
-        let (mut names, mut starting) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
-            let (name, process) = lay_out_node_at(&release, &network.make_place().await?)?;
-            names.push(name);
-            starting.push(start(process));
-        }
-        let nodes = try_join_all(starting).await?;
-        let cluster = Self { nodes, names, _name_server: None, network: Some(network) };
-        cluster.join().await?;
-        Ok(cluster)
-    }
-
-    async fn join(&self) -> Result<()> {
-        let Self { nodes, names, .. } = self;
         for node in &nodes[1..] {
             node.rabbitmqctl(&["stop_app"]).await?;
             node.rabbitmqctl(&["join_cluster", &names[0]]).await?;
             node.rabbitmqctl(&["start_app"]).await?;
         }
-        Ok(())
-    }
-
-    /// Drops whatever is sent to a node and by it, from now on; clients do not reach it either.
-    ///
-    /// # Errors
-    /// If the nodes were not started apart.
-    pub async fn unplug(&self, node: usize) -> Result<()> {
-        self.network.as_ref().context(NOT_APART)?.unplug(node).await
-    }
-
-    /// Gives the node its way back, and waits until it has joined again.
-    ///
-    /// # Errors
-    /// If the nodes were not started apart, or it does not join.
-    pub async fn plug(&self, node: usize) -> Result<()> {
-        self.network.as_ref().context(NOT_APART)?.plug(node).await?;
-        self.until_whole(node).await
+        Ok(Self { nodes, names, _name_server: name_server })
     }
 
     /// Every node's URL.

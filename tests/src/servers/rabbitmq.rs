@@ -27,7 +27,6 @@ use super::{
     Server, find,
     folder::Folder,
     kind::Kind,
-    network::Place,
     port::Ports,
     process::{Process, clean_command},
 };
@@ -45,18 +44,14 @@ pub enum RabbitMqKind {}
 /// its 600 modules by handing each file to and fro between two threads: between processors of a virtual machine that
 /// sleep in between, this takes 12 to 20 seconds instead of 6.
 const START: &str = r#"
-if test -n "$1"; then "$1" -address "$4" -port "$ERL_EPMD_PORT" >/dev/null 2>&1 & fi
+if test -n "$1"; then "$1" -address 127.0.0.1 -port "$ERL_EPMD_PORT" >/dev/null 2>&1 & fi
 if command -v taskset >/dev/null; then exec taskset --cpu-list "$2" "$3"; else exec "$3"; fi
 "#;
 
-/// One scheduler thread of each sort. A node of a cluster that loses sight of another one may not have the third lose it
-/// too, which is Erlang's default: what a test cuts is all that is cut.
-const ERLANG_ARGUMENTS: &str = "+S 1:1 +SDcpu 1:1 +SDio 1 -kernel prevent_overlapping_partitions false";
-/// A node that says nothing counts as down after so many seconds, give or take a quarter; the default is 60. For as long
-/// the others answer no declaration, and so let no client in that declares what it needs.
-const NOTICES_SILENCE: &str = "-kernel net_ticktime 5";
-/// The port of Erlang's name server, where each node has one of its own in a network of its own: Erlang's default.
-const NAME_PORT: u16 = 4369;
+/// One scheduler thread of each sort, and nothing that listens beyond this machine. A node of a cluster that loses sight
+/// of another one may not have the third lose it too, which is Erlang's default: what a test cuts is all that is cut.
+const ERLANG_ARGUMENTS: &str = "+S 1:1 +SDcpu 1:1 +SDio 1 -kernel inet_dist_use_interface {127,0,0,1} \
+                                -kernel prevent_overlapping_partitions false";
 
 /// What nodes and tools of one broker know each other by.
 pub(super) const COOKIE: &str = "TIDEGATETESTS";
@@ -186,22 +181,10 @@ pub(super) fn lay_out_node(release: &Release, name_port: u16) -> Result<(String,
     Ok((node_name(&ports), serve(release, "".as_ref(), name_port, folder, ports)?))
 }
 
-/// Prepares a node that will be one of a cluster, at a place of its own in a network, with a name server of its own; and
-/// says its name.
-pub(super) fn lay_out_node_at(release: &Release, place: &Place) -> Result<(String, Process)> {
-    let folder = release.create_folder("rabbitmq")?.within_network(&place.namespace);
-    let ports = Ports::reserve_at(place.ip)?;
-    // By default the user guest is let in from the node's own machine only.
-    let more = "cluster_partition_handling = pause_minority\nloopback_users.guest = false\n";
-    write_configuration(&folder, &ports, more)?;
-    Ok((node_name(&ports), serve(release, &release.name_server()?, NAME_PORT, folder, ports)?))
-}
-
 /// The process of a node, and of `name_server` if there is one.
 fn serve(release: &Release, name_server: &Path, name_port: u16, folder: Folder, ports: Ports) -> Result<Process> {
     let mut command = clean_command("sh".as_ref(), &folder);
     command.args(["-c", START, "rabbitmq"]).arg(name_server).arg(processor_for(&ports)).arg(release.server());
-    command.arg(ports.ip().to_string());
     set_environment(&mut command, &folder.path_inside(), &ports, name_port);
     // For the tools.
     let path = find::variable("PATH").unwrap_or_default();
@@ -211,8 +194,7 @@ fn serve(release: &Release, name_server: &Path, name_port: u16, folder: Folder, 
 }
 
 fn node_name(ports: &Ports) -> String {
-    let host = if ports.ip().is_loopback() { "localhost".to_owned() } else { ports.ip().to_string() };
-    format!("tidegate-{}@{host}", ports.main())
+    format!("tidegate-{}@localhost", ports.main())
 }
 
 fn write_configuration(folder: &Folder, ports: &Ports, more: &str) -> Result<()> {
@@ -230,17 +212,11 @@ fn write_configuration(folder: &Folder, ports: &Ports, more: &str) -> Result<()>
 }
 
 fn set_environment(command: &mut Command, folder: &Path, ports: &Ports, name_port: u16) {
-    let [a, b, c, d] = ports.ip().octets();
-    // Nothing listens where it need not.
-    let erlang_arguments =
-        format!("{ERLANG_ARGUMENTS} {NOTICES_SILENCE} -kernel inet_dist_use_interface {{{a},{b},{c},{d}}}");
     command
         .env("RABBITMQ_NODENAME", node_name(ports))
-        // A name with an address in it is a long one to Erlang.
-        .env("RABBITMQ_USE_LONGNAME", (!ports.ip().is_loopback()).to_string())
         .env("RABBITMQ_DIST_PORT", ports.second().to_string())
         .env("ERL_EPMD_PORT", name_port.to_string())
-        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang_arguments)
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS)
         .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
         .env("RABBITMQ_ADVANCED_CONFIG_FILE", folder.join("advanced.config"))
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
