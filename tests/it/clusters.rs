@@ -19,7 +19,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(10);
 /// For how long something is cut off that nothing stands in for: long enough that connections are given up meanwhile.
 const CUT: Duration = Duration::from_secs(6);
 /// From the loss of a master until its keys are claimed again. Nothing waits for it: events are accepted unclaimed.
-const CLAIMS_MAX: Duration = Duration::from_secs(30);
+const CLAIMS_MAX: Duration = Duration::from_secs(60);
 const SENDERS: usize = 4;
 
 /// Senders that never stop, each with one event at a time until that is accepted.
