@@ -35,6 +35,8 @@ pub struct Totals {
     pub sent: u64,
     /// Of those, events that a sender read 2xx for.
     pub acknowledged: u64,
+    /// Of the others, events that were applied or kept all the same.
+    pub unknown_kept: u64,
     /// Events that were applied, once each.
     pub applied: u64,
     /// Poison that was kept as a dead letter.
@@ -130,6 +132,7 @@ impl Books {
             self.audit_event(number, acknowledged, times, letters)?;
             totals.sent += 1;
             totals.acknowledged += u64::from(acknowledged);
+            totals.unknown_kept += u64::from(!acknowledged && times + letters.len() > 0);
             totals.applied += u64::from(times == 1);
             totals.dead += u64::from(letters.len() == 1);
         }
@@ -204,14 +207,21 @@ mod tests {
     fn an_honest_round_balances() {
         let totals = honest().audit().expect("nothing is wrong");
         assert_eq!((totals.sent, totals.acknowledged, totals.applied + totals.dead), (100, 99, 100));
+        assert_eq!(totals.unknown_kept, 1);
     }
 
     #[test]
-    fn what_was_refused_may_be_applied_or_not() {
+    fn what_nobody_read_a_2xx_for_may_be_applied_or_not_but_not_twice() {
         let mut books = honest();
         books.effects.retain(|(number, _)| *number != 99);
+        books.dead.retain(|dead| dead.number != Some(99));
         books.counter = books.effects.len() as u64;
-        assert!(books.audit().is_ok());
+        assert_eq!(books.audit().map(|totals| totals.unknown_kept), Ok(0));
+        for _ in 0..2 {
+            books.effects.push(effect(99));
+        }
+        books.counter = books.effects.len() as u64;
+        assert_eq!(books.audit(), Err(Discrepancy::Repeated(99, 2)));
     }
 
     #[test]

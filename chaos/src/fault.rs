@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
-use tidegate_tests::chaos_proxy::{Direction, Fault as Wire};
+use tidegate_tests::chaos_proxy::{ChaosProxy, Direction, Fault as Wire, Side};
 use tidegate_tests::servers::{Kind, Server};
 
 use crate::site::{LEASE, Link, Role, Site};
@@ -46,7 +46,7 @@ pub enum Fault {
     StopPostgres,
     /// `pg_terminate_backend` of every connection.
     TerminateBackends,
-    /// A line between a program and a server is broken in some way.
+    /// A line is broken in some way: between a program and a server, or between senders and an ingest.
     Network,
 }
 
@@ -141,31 +141,78 @@ async fn outage<K: Kind>(server: &Server<K>, kill: bool, site: &mut Site, rng: &
     server.start().await
 }
 
-async fn break_a_line(site: &mut Site, rng: &mut Rng) -> Result<String> {
-    let link = *rng.choice(&Link::ALL).context("there are links")?;
-    let direction = if rng.bool() { Direction::ToServer } else { Direction::ToClient };
-    let (name, wire) = match rng.u8(..5) {
-        0 => ("delay", Wire::Delay(Duration::from_millis(rng.u64(20..600)))),
-        1 => ("cut within a frame", Wire::CutAfter { bytes: rng.u64(..30_000), direction }),
-        2 => ("one-way blackhole", Wire::Blackhole { direction }),
-        3 => ("refuse", Wire::Refuse),
-        _ => {
-            let bytes_per_second = NonZeroU32::new(rng.u32(2_000..40_000)).unwrap_or(NonZeroU32::MIN);
-            ("drip", Wire::Drip { bytes_per_second })
+/// A way to break a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Break {
+    /// Every byte is late.
+    Delay,
+    /// Few bytes pass a second.
+    Drip,
+    /// It is reset after some bytes, in the middle of whatever is said.
+    CutWithin,
+    /// Nothing passes one way, and all of it is late; or it never arrives.
+    Blackhole,
+    /// One side is gone, and the other is not told.
+    HalfOpen,
+    /// What is asked arrives, and a reset comes in place of the answer: whoever asked does not know what became of it.
+    DroppedReply,
+    /// Nobody is let in.
+    Refuse,
+}
+
+impl Break {
+    const ALL: [Self; 7] =
+        [Self::Delay, Self::Drip, Self::CutWithin, Self::Blackhole, Self::HalfOpen, Self::DroppedReply, Self::Refuse];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delay => "delay",
+            Self::Drip => "drip",
+            Self::CutWithin => "cut within a frame",
+            Self::Blackhole => "one-way blackhole",
+            Self::HalfOpen => "half open",
+            Self::DroppedReply => "dropped reply",
+            Self::Refuse => "refuse",
         }
-    };
-    let proxy = site.proxy(link)?;
-    proxy.set(wire);
-    if wire == Wire::Refuse {
-        proxy.cut_all();
     }
+
+    fn begin(self, proxy: &ChaosProxy, rng: &mut Rng) {
+        let direction = if rng.bool() { Direction::ToServer } else { Direction::ToClient };
+        match self {
+            Self::Delay => proxy.set(Wire::Delay(Duration::from_millis(rng.u64(20..600)))),
+            Self::Drip => {
+                let bytes_per_second = NonZeroU32::new(rng.u32(2_000..40_000)).unwrap_or(NonZeroU32::MIN);
+                proxy.set(Wire::Drip { bytes_per_second });
+            }
+            Self::CutWithin => proxy.set(Wire::CutAfter { bytes: rng.u64(..30_000), direction }),
+            Self::Blackhole => proxy.set(Wire::Blackhole { direction }),
+            Self::HalfOpen => proxy.leave_half_open(if rng.bool() { Side::Client } else { Side::Server }),
+            Self::DroppedReply => proxy.set(Wire::CutAfter { bytes: 0, direction: Direction::ToClient }),
+            Self::Refuse => {
+                proxy.set(Wire::Refuse);
+                proxy.cut_all();
+            }
+        }
+    }
+}
+
+async fn break_a_line(site: &Site, rng: &mut Rng) -> Result<String> {
+    let (link, proxy) = rng.choice(site.proxies()).context("this scenario has no proxies")?;
+    let fault = *rng.choice(&Break::ALL).context("there are ways to break a line")?;
+    fault.begin(proxy, rng);
     pause(rng, NETWORK).await;
     // What a blackhole has swallowed arrives late, or, with its connection, never: a dropped confirm, a dropped reply.
     if rng.bool() {
         proxy.cut_all();
     }
     proxy.set(Wire::None);
-    Ok(format!("network: {name}"))
+    let place = match link {
+        Link::Door(_) => "door",
+        Link::IngestRabbitMq | Link::IngestRedis | Link::WorkerRabbitMq | Link::WorkerRedis | Link::WorkerPostgres => {
+            "network"
+        }
+    };
+    Ok(format!("{place}: {}", fault.name()))
 }
 
 async fn pause(rng: &mut Rng, milliseconds: std::ops::Range<u64>) {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tidegate_chaos::report::{Report, Tally};
 use tidegate_chaos::round;
 use tidegate_chaos::scenario::{self, Scenario};
-use tidegate_chaos::site::{Shape, Site};
+use tidegate_chaos::site::{Publisher, Shape, Site};
 use tidegate_tests::install::ensure_servers;
 use tidegate_tests::stack::Servers;
 
@@ -49,7 +49,7 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.list {
-        scenario::ALL.iter().for_each(|scenario| println!("{:<14}  {}", scenario.name, scenario.about));
+        scenario::ALL.iter().for_each(|scenario| println!("{:<16}  {}", scenario.name, scenario.about));
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Runtime::new()?;
@@ -75,7 +75,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let each = Duration::from_secs_f64(arguments.minutes * 60.0 / scenarios.len() as f64);
     let mut report = Report { seed, began: Timestamp::now().to_string(), scenarios: Vec::new(), failure: None };
     println!("seed {seed}, {:.1} minutes of each of {} scenarios", each.as_secs_f64() / 60.0, scenarios.len());
-    if scenarios.iter().any(|scenario| scenario.shape != Shape::Embedded) {
+    if scenarios.iter().any(|scenario| matches!(scenario.shape, Shape::Distributed { .. })) {
         ensure_servers().await?;
     }
     for scenario in &scenarios {
@@ -89,7 +89,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     std::fs::write(&arguments.report, serde_json::to_vec_pretty(&report)?)?;
-    println!("\n{}\n\n{}", report.table(), report.faults());
+    println!("\n{}\n\n{}\n\n{}", report.table(), report.faults(), report.rounds());
     report.scenarios.iter().filter_map(|tally| tally.growth.as_ref()).for_each(|growth| println!("{growth}"));
     println!("report: {}", arguments.report.display());
     match &report.failure {
@@ -109,7 +109,7 @@ async fn run_scenario(
     tally: &mut Tally,
 ) -> Result<()> {
     let servers = match scenario.shape {
-        Shape::Embedded => None,
+        Shape::Embedded { .. } => None,
         Shape::Distributed { .. } => Some(Servers::own().await?),
     };
     // Without faults one round is as long as it gets: growth shows late.
@@ -118,10 +118,12 @@ async fn run_scenario(
     for number in 0..rounds as u64 {
         // Each round has a seed of its own that the first one's leads to.
         let seed = seed.wrapping_add(number * 1_000_003);
-        let site = Site::start(scenario.shape, servers.as_ref().map(Arc::clone), from).await?;
+        let publisher = Publisher::of_seed(seed);
+        let site = Site::start(scenario.shape, servers.as_ref().map(Arc::clone), from, publisher).await?;
+        let published = site.published();
         round::run(scenario, site, seed, length.div_f64(rounds), tally).await?;
         println!(
-            "{}: round {} of {rounds}, {} events, {} faults, lost 0, twice 0",
+            "{}: round {} of {rounds}, publisher {published}, {} events, {} faults, lost 0, twice 0",
             scenario.name,
             number + 1,
             tally.events,

@@ -11,6 +11,8 @@ const FLAKY: u64 = 20;
 /// One in so many is large.
 const LARGE: u64 = 200;
 const LARGE_BYTES: usize = 64 * 1024;
+/// One in so many is sent by somebody who does not repeat it.
+const ONCE: u64 = 12;
 const SMALL_BYTES_MAX: usize = 1_000;
 
 /// What the handler makes of an event.
@@ -53,6 +55,8 @@ pub struct Planned {
     pub id: String,
     /// The body.
     pub body: Vec<u8>,
+    /// Whether its sender does not repeat it when the first try was refused or stayed unanswered, as GitHub does not.
+    pub is_sent_once: bool,
 }
 
 /// The body, as the handler reads it.
@@ -83,7 +87,8 @@ impl Plan {
         let bytes = if rng.u64(..LARGE) == 0 { LARGE_BYTES } else { rng.usize(..SMALL_BYTES_MAX) };
         let text = std::iter::repeat_with(|| rng.lowercase()).take(bytes).collect();
         let body = serde_json::to_vec(&Body { number, kind, text }).expect("a body is JSON");
-        Planned { number, kind, id: format!("evt_{number}"), body }
+        let is_sent_once = rng.u64(..ONCE) == 0;
+        Planned { number, kind, id: format!("evt_{number}"), body, is_sent_once }
     }
 }
 
@@ -118,5 +123,11 @@ mod tests {
     fn one_event_in_twenty_is_poison() {
         let poison = (0..20_000).filter(|&number| Plan { seed: 1 }.event(number).kind.is_poison()).count();
         assert!((800..1_200).contains(&poison), "{poison} of 20,000");
+    }
+
+    #[test]
+    fn one_event_in_twelve_is_not_repeated() {
+        let once = (0..12_000).filter(|&number| Plan { seed: 1 }.event(number).is_sent_once).count();
+        assert!((800..1_200).contains(&once), "{once} of 12,000");
     }
 }

@@ -7,6 +7,16 @@ use serde::Serialize;
 
 use crate::audit::Totals;
 use crate::growth::Growth;
+use crate::site::Published;
+
+/// What a round was made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct RoundNote {
+    /// What its events and faults followed from.
+    pub seed: u64,
+    /// What published to RabbitMQ.
+    pub published: Published,
+}
 
 /// One scenario's rounds, added up.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -15,6 +25,8 @@ pub struct Tally {
     pub scenario: String,
     /// Rounds whose account was closed without a discrepancy.
     pub rounds: u64,
+    /// Each round that was begun.
+    pub round_log: Vec<RoundNote>,
     /// Seconds of load with faults.
     pub seconds: u64,
     /// Requests that were sent, tries that got no answer included.
@@ -23,6 +35,10 @@ pub struct Tally {
     pub events: u64,
     /// Events that a sender read 2xx for.
     pub acknowledged: u64,
+    /// Events whose sender gave up without a 2xx: what became of them is unknown to it.
+    pub unknown: u64,
+    /// Of those, events that were applied or kept all the same.
+    pub unknown_kept: u64,
     /// Events that were applied once.
     pub applied: u64,
     /// Poison that was kept as a dead letter.
@@ -58,6 +74,8 @@ impl Tally {
         self.rounds += 1;
         self.events += totals.sent;
         self.acknowledged += totals.acknowledged;
+        self.unknown += totals.sent - totals.acknowledged;
+        self.unknown_kept += totals.unknown_kept;
         self.applied += totals.applied;
         self.dead += totals.dead;
     }
@@ -92,7 +110,9 @@ impl Report {
     /// The table that is printed.
     #[must_use]
     pub fn table(&self) -> String {
-        let head = ["SCENARIO", "MIN", "FAULTS", "EVENTS", "REQUESTS", "APPLIED", "DEAD", "LOST", "TWICE", "BACK IN"];
+        let head = [
+            "SCENARIO", "MIN", "FAULTS", "EVENTS", "REQUESTS", "UNKNOWN", "APPLIED", "DEAD", "LOST", "TWICE", "BACK IN",
+        ];
         let mut rows = vec![head.map(str::to_owned)];
         for tally in &self.scenarios {
             rows.push([
@@ -101,6 +121,7 @@ impl Report {
                 tally.faults.values().sum::<u64>().to_string(),
                 tally.events.to_string(),
                 tally.requests.to_string(),
+                tally.unknown.to_string(),
                 tally.applied.to_string(),
                 tally.dead.to_string(),
                 tally.lost.to_string(),
@@ -110,7 +131,7 @@ impl Report {
         }
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
-        let line = |row: &[String; 10]| {
+        let line = |row: &[String; 11]| {
             let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
                 0 => format!("{cell:<width$}"),
                 _ => format!("{cell:>width$}"),
@@ -118,6 +139,16 @@ impl Report {
             cells.collect::<Vec<_>>().join("  ")
         };
         rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The seed and the publisher of each round, in one line a scenario.
+    #[must_use]
+    pub fn rounds(&self) -> String {
+        let round = |note: &RoundNote| format!("{} {}", note.seed, note.published);
+        let line = |tally: &Tally| {
+            format!("{}: {}", tally.scenario, tally.round_log.iter().map(round).collect::<Vec<_>>().join(", "))
+        };
+        self.scenarios.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// What was broken, how often, in one line a scenario.

@@ -18,6 +18,7 @@ pub struct Scenario {
     pub calm_max: u64,
 }
 
+const EMBEDDED: Shape = Shape::Embedded { proxied: false };
 const USUAL: Shape = Shape::Distributed { ingests: 2, workers: 2, proxied: false, spooling: false };
 const PROXIED: Shape = Shape::Distributed { ingests: 2, workers: 2, proxied: true, spooling: false };
 const SPOOLING: Shape = Shape::Distributed { ingests: 2, workers: 2, proxied: false, spooling: true };
@@ -26,11 +27,11 @@ const KILL_INGEST: Fault = Fault::Kill(Role::Ingest);
 const KILL_WORKER: Fault = Fault::Kill(Role::Worker);
 
 /// Every scenario.
-pub const ALL: [Scenario; 12] = [
+pub const ALL: [Scenario; 13] = [
     Scenario {
         name: "embedded-kill",
         about: "the one process of the embedded way is killed",
-        shape: Shape::Embedded,
+        shape: EMBEDDED,
         faults: &[
             KILL_INGEST,
             KILL_INGEST,
@@ -114,10 +115,17 @@ pub const ALL: [Scenario; 12] = [
     },
     Scenario {
         name: "network",
-        about: "lines between programs and servers are slow, cut, half open or dead",
+        about: "lines from senders to ingests and from programs to servers are slow, cut, half open or dead",
         shape: PROXIED,
         faults: &[Fault::Network],
         calm_max: 1_000,
+    },
+    Scenario {
+        name: "network-embedded",
+        about: "the line from senders to the one process is slow, cut, half open or dead, and the process is killed",
+        shape: Shape::Embedded { proxied: true },
+        faults: &[Fault::Network, Fault::Network, Fault::Network, Fault::Network, KILL_INGEST],
+        calm_max: 800,
     },
     Scenario {
         name: "spool",
@@ -168,7 +176,7 @@ pub const ALL: [Scenario; 12] = [
     Scenario {
         name: "soak-embedded",
         about: "nothing: memory and disk are measured",
-        shape: Shape::Embedded,
+        shape: EMBEDDED,
         faults: &[],
         calm_max: 5_000,
     },

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use tempfile::TempDir;
 use tidegate_tests::chaos_proxy::ChaosProxy;
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::program::Program;
 use tidegate_tests::sender::{SECRET, client};
 use tidegate_tests::stack::Servers;
-use tokio_postgres::NoTls;
 
-use crate::audit::Dead;
-use crate::plan::Planned;
+mod ledger;
+mod publisher;
+
+pub use publisher::{Published, Publisher};
 
 /// How long a claim holds whose request does not finish: short, so that a program can be frozen for longer.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -38,23 +39,28 @@ timeout = "15s"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process on the embedded store.
-    Embedded,
+    Embedded {
+        /// Whether senders go through a proxy.
+        proxied: bool,
+    },
     /// Ingests and workers over RabbitMQ, Redis and PostgreSQL.
     Distributed {
         /// How many ingests.
         ingests: usize,
         /// How many workers.
         workers: usize,
-        /// Whether each goes through a proxy to each server.
+        /// Whether each goes through a proxy to each server, and senders through one to each ingest.
         proxied: bool,
         /// Whether events wait on the ingest's disk while RabbitMQ is away.
         spooling: bool,
     },
 }
 
-/// Who talks to which server.
+/// Who talks to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
+    /// Senders to the ingest with this number, or to the one process.
+    Door(usize),
     /// Ingests to RabbitMQ.
     IngestRabbitMq,
     /// Ingests to Redis.
@@ -67,22 +73,19 @@ pub enum Link {
     WorkerPostgres,
 }
 
-impl Link {
-    /// Every link.
-    pub const ALL: [Self; 5] =
-        [Self::IngestRabbitMq, Self::IngestRedis, Self::WorkerRabbitMq, Self::WorkerRedis, Self::WorkerPostgres];
-}
-
 #[derive(Debug)]
 enum Backend {
     Embedded,
-    Distributed { servers: Arc<Servers>, namespace: String, proxies: Vec<(Link, ChaosProxy)> },
+    Distributed { servers: Arc<Servers>, namespace: String },
 }
 
 /// The programs with their servers.
 #[derive(Debug)]
 pub struct Site {
     backend: Backend,
+    published: Published,
+    /// What stands between those who talk; none where lines are not broken.
+    proxies: Vec<(Link, ChaosProxy)>,
     folder: TempDir,
     /// Where the programs lie that are started now, if not with this one.
     from: Option<PathBuf>,
@@ -102,35 +105,51 @@ pub enum Role {
 
 impl Site {
     /// Starts everything, and waits until it is ready. The programs are those in the folder `from`, if there is one; what
-    /// is started later is of this build.
+    /// is started later is of this build. Ingests of this build publish with `publisher`.
     ///
     /// # Errors
     /// If something does not start.
-    pub async fn start(shape: Shape, servers: Option<Arc<Servers>>, from: Option<&Path>) -> Result<Self> {
+    pub async fn start(
+        shape: Shape,
+        servers: Option<Arc<Servers>>,
+        from: Option<&Path>,
+        publisher: Publisher,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tidegate-chaos-").tempdir()?;
-        let (ingests, workers, spooling, backend) = match (shape, servers) {
-            (Shape::Embedded, _) => (1, 0, false, Backend::Embedded),
+        let (ingests, workers, proxied, spooling, backend) = match (shape, servers) {
+            (Shape::Embedded { proxied }, _) => (1, 0, proxied, false, Backend::Embedded),
             (Shape::Distributed { .. }, None) => bail!("this scenario needs servers"),
             (Shape::Distributed { ingests, workers, proxied, spooling }, Some(servers)) => {
                 let namespace = format!("chaos-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-                let proxies = if proxied { proxies(&servers).await? } else { Vec::new() };
-                (ingests, workers, spooling, Backend::Distributed { servers, namespace, proxies })
+                (ingests, workers, proxied, spooling, Backend::Distributed { servers, namespace })
             }
         };
+        let published = match (&backend, from) {
+            (Backend::Embedded, _) => Published::Embedded,
+            (Backend::Distributed { .. }, None) => Published::By(publisher),
+            (Backend::Distributed { .. }, Some(_)) => Published::AfterOlderBuild(publisher),
+        };
+        let proxies = match &backend {
+            Backend::Distributed { servers, .. } if proxied => proxies(servers).await?,
+            Backend::Distributed { .. } | Backend::Embedded => Vec::new(),
+        };
         let from = from.map(Path::to_owned);
-        let mut site = Self { backend, folder, from, ingests: Vec::new(), workers: Vec::new() };
-        for role in [Role::Ingest, Role::Worker] {
-            std::fs::write(site.config_path(role), site.config(role, spooling)?)?;
-        }
-        for _ in 0..ingests {
+        let mut site = Self { backend, published, proxies, folder, from, ingests: Vec::new(), workers: Vec::new() };
+        site.configure(spooling)?;
+        for number in 0..ingests {
             let program = site.launch(Role::Ingest, "127.0.0.1:0", "127.0.0.1:0").await?;
+            if proxied {
+                site.proxies.push((Link::Door(number), ChaosProxy::start(program.listen).await?));
+            }
             site.ingests.push(program);
         }
         for _ in 0..workers {
             let program = site.launch(Role::Worker, "", "127.0.0.1:0").await?;
             site.workers.push(program);
         }
-        site.from = None;
+        if site.from.take().is_some() {
+            site.configure(spooling)?;
+        }
         site.until_ready().await?;
         if let Backend::Distributed { servers, .. } = &site.backend {
             servers.rabbitmq.write_down_queues().await?;
@@ -138,11 +157,34 @@ impl Site {
         Ok(site)
     }
 
+    /// Writes the configuration of what is started from now on.
+    fn configure(&self, spooling: bool) -> Result<()> {
+        for role in [Role::Ingest, Role::Worker] {
+            std::fs::write(self.config_path(role), self.config(role, spooling)?)?;
+        }
+        Ok(())
+    }
+
+    /// `ingest.publisher`, for programs that know it: builds before it refuse the key.
+    fn publisher_line(&self, role: Role) -> String {
+        let publisher = match self.published {
+            Published::Embedded => None,
+            Published::By(publisher) | Published::AfterOlderBuild(publisher) => Some(publisher),
+        };
+        match publisher {
+            Some(publisher) if role == Role::Ingest && self.from.is_none() => {
+                format!("publisher = {:?}\n", publisher.setting())
+            }
+            Some(_) | None => String::new(),
+        }
+    }
+
     fn config(&self, role: Role, spooling: bool) -> Result<String> {
         let spool = self.folder.path().join("spool");
         let on_broker_down = if spooling { "spool" } else { "reject" };
+        let publisher = self.publisher_line(role);
         let door = format!(
-            "[ingest]\npublish_timeout = \"1500ms\"\nspool = {spool:?}\n\
+            "[ingest]\npublish_timeout = \"1500ms\"\nspool = {spool:?}\n{publisher}\
              [claims]\nlease = \"{}ms\"\nwait = \"1s\"\n\
              [[source]]\nname = \"chaos\"\nprovider = \"generic\"\nsecrets = [{SECRET:?}]\n\
              on_broker_down = {on_broker_down:?}\n",
@@ -150,8 +192,8 @@ impl Site {
         );
         let backend = match &self.backend {
             Backend::Embedded => format!("kind = \"embedded\"\npath = {:?}\n", self.data()),
-            Backend::Distributed { servers, namespace, proxies } => {
-                let via = |link| proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy.addr());
+            Backend::Distributed { servers, namespace } => {
+                let via = |link| self.proxy(link).map(ChaosProxy::addr);
                 let (rabbitmq, redis) = match role {
                     Role::Ingest => (via(Link::IngestRabbitMq), via(Link::IngestRedis)),
                     Role::Worker => (via(Link::WorkerRabbitMq), via(Link::WorkerRedis)),
@@ -257,19 +299,29 @@ impl Site {
         }
     }
 
-    /// The proxy of a link.
-    ///
-    /// # Errors
-    /// If the programs are connected without one.
-    pub fn proxy(&self, link: Link) -> Result<&ChaosProxy> {
-        let Backend::Distributed { proxies, .. } = &self.backend else { bail!("the embedded way has no links") };
-        proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy).context("this scenario has no proxies")
+    /// The links that can be broken, each with what stands in it.
+    #[must_use]
+    pub fn proxies(&self) -> &[(Link, ChaosProxy)] {
+        &self.proxies
+    }
+
+    fn proxy(&self, link: Link) -> Option<&ChaosProxy> {
+        self.proxies.iter().find(|(of, _)| *of == link).map(|(_, proxy)| proxy)
+    }
+
+    /// What publishes here.
+    #[must_use]
+    pub fn published(&self) -> Published {
+        self.published
     }
 
     /// Where events are sent to, at every ingest.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.ingests.iter().map(|ingest| format!("http://{}/webhooks/chaos", ingest.listen)).collect()
+        let door = |(number, ingest): (usize, &Program)| {
+            self.proxy(Link::Door(number)).map_or(ingest.listen, ChaosProxy::addr)
+        };
+        self.ingests.iter().enumerate().map(door).map(|addr| format!("http://{addr}/webhooks/chaos")).collect()
     }
 
     /// Waits until every program can do its work.
@@ -288,110 +340,6 @@ impl Site {
             .await?;
         }
         Ok(())
-    }
-
-    /// Events that are applied, by the counter of effects.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked.
-    pub async fn applied(&self) -> Result<u64> {
-        self.number("SELECT total FROM chaos_counter").await
-    }
-
-    /// Dead letters.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked.
-    pub async fn dead(&self) -> Result<u64> {
-        self.number("SELECT count(*) FROM dead_letters").await
-    }
-
-    async fn number(&self, sql: &str) -> Result<u64> {
-        let number: i64 = match &self.backend {
-            Backend::Embedded => self.open_store()?.query_row(sql, [], |row| row.get(0))?,
-            Backend::Distributed { .. } => self.connect_ledger().await?.query_one(sql, &[]).await?.try_get(0)?,
-        };
-        Ok(u64::try_from(number)?)
-    }
-
-    /// Every effect: the event's number and its body's fingerprint.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked.
-    pub async fn effects(&self) -> Result<Vec<(u64, String)>> {
-        let sql = "SELECT event, fingerprint FROM chaos_effects";
-        let rows: Vec<(i64, String)> = match &self.backend {
-            Backend::Embedded => {
-                let store = self.open_store()?;
-                let mut prepared = store.prepare(sql)?;
-                let rows = prepared.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<Result<_, _>>()?
-            }
-            Backend::Distributed { .. } => {
-                let rows = self.connect_ledger().await?.query(sql, &[]).await?;
-                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?
-            }
-        };
-        rows.into_iter().map(|(event, print)| Ok((u64::try_from(event)?, print))).collect()
-    }
-
-    /// Every dead letter.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked.
-    pub async fn dead_letters(&self) -> Result<Vec<Dead>> {
-        let sql = "SELECT event_id, reason FROM dead_letters";
-        let rows: Vec<(Option<String>, String)> = match &self.backend {
-            Backend::Embedded => {
-                let store = self.open_store()?;
-                let mut prepared = store.prepare(sql)?;
-                let rows = prepared.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<Result<_, _>>()?
-            }
-            Backend::Distributed { .. } => {
-                let rows = self.connect_ledger().await?.query(sql, &[]).await?;
-                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?
-            }
-        };
-        let dead =
-            |(id, reason): (Option<String>, String)| Dead { number: id.and_then(|id| Planned::number_of(&id)), reason };
-        Ok(rows.into_iter().map(dead).collect())
-    }
-
-    /// What the ledger keeps of an event, one line a row.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked.
-    pub async fn ledger_of(&self, number: u64) -> Result<Vec<String>> {
-        let key = format!("(SELECT event_key FROM events WHERE event_id = 'evt_{number}')");
-        let text = |table: &str, columns: &str, condition: String| {
-            let columns = columns.split(", ").map(|column| format!("coalesce(CAST({column} AS TEXT), '-')"));
-            let row = columns.collect::<Vec<_>>().join(" || ' ' || ");
-            format!("SELECT '{table}: ' || {row} FROM {table} WHERE {condition}")
-        };
-        let questions = [
-            text("events", "event_id, received_at, request_id, handlers", format!("event_id = 'evt_{number}'")),
-            text("inbox", "handler, epoch, attempts, applied_at", format!("event_key IN {key}")),
-            text("attempts", "handler, epoch, attempt, at, error", format!("event_key IN {key}")),
-            text("dead_letters", "handler, attempts, dead_at, status, reason", format!("event_id = 'evt_{number}'")),
-            text("chaos_effects", "event, fingerprint, attempt", format!("event = {number}")),
-        ];
-        let mut lines = Vec::new();
-        for question in questions {
-            match &self.backend {
-                Backend::Embedded => {
-                    let store = self.open_store()?;
-                    let mut prepared = store.prepare(&question)?;
-                    let rows = prepared.query_map([], |row| row.get::<_, String>(0))?;
-                    lines.extend(rows.collect::<Result<Vec<_>, _>>()?);
-                }
-                Backend::Distributed { .. } => {
-                    let rows = self.connect_ledger().await?.query(&question, &[]).await?;
-                    lines.extend(rows.iter().map(|row| row.get::<_, String>(0)));
-                }
-            }
-        }
-        Ok(lines)
     }
 
     /// Messages that no handler has settled yet, in words; `None` if there are none. Taken ones count too.
@@ -418,16 +366,6 @@ impl Site {
         let full = queues.lines().filter(|line| line.starts_with(namespace.as_str()) && !line.ends_with("\t0"));
         let full: Vec<&str> = full.collect();
         Ok((!full.is_empty()).then(|| full.join(", ")))
-    }
-
-    /// Makes sure that the embedded store is whole.
-    ///
-    /// # Errors
-    /// If it is not, or is not embedded.
-    pub fn check_integrity(&self) -> Result<()> {
-        let found: String = self.open_store()?.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
-        ensure!(found == "ok", "the store is damaged: {found}");
-        Ok(())
     }
 
     /// Whether everything is one process.
@@ -498,35 +436,19 @@ impl Site {
         self.folder.disable_cleanup(true);
         self.folder.path().to_owned()
     }
-
-    /// A connection of the round's own to the ledger.
-    ///
-    /// # Errors
-    /// If PostgreSQL does not answer.
-    pub async fn connect_ledger(&self) -> Result<tokio_postgres::Client> {
-        let Backend::Distributed { servers, namespace, .. } = &self.backend else { bail!("the ledger is a file") };
-        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
-        tokio::spawn(connection);
-        client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;
-        Ok(client)
-    }
-
-    fn open_store(&self) -> Result<rusqlite::Connection> {
-        let path = self.data().join("tidegate.db");
-        let store = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        store.busy_timeout(Duration::from_secs(10))?;
-        Ok(store)
-    }
 }
 
 async fn proxies(servers: &Servers) -> Result<Vec<(Link, ChaosProxy)>> {
+    let (rabbitmq, redis, postgres) = (servers.rabbitmq.addr(), servers.redis.addr(), servers.postgres.addr());
+    let links = [
+        (Link::IngestRabbitMq, rabbitmq),
+        (Link::IngestRedis, redis),
+        (Link::WorkerRabbitMq, rabbitmq),
+        (Link::WorkerRedis, redis),
+        (Link::WorkerPostgres, postgres),
+    ];
     let mut proxies = Vec::new();
-    for link in Link::ALL {
-        let server = match link {
-            Link::IngestRabbitMq | Link::WorkerRabbitMq => servers.rabbitmq.addr(),
-            Link::IngestRedis | Link::WorkerRedis => servers.redis.addr(),
-            Link::WorkerPostgres => servers.postgres.addr(),
-        };
+    for (link, server) in links {
         proxies.push((link, ChaosProxy::start(server).await?));
     }
     Ok(proxies)

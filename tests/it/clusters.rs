@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::sender::{self, client, send};
-use tidegate_tests::servers::cluster::{PostgresPair, RabbitMqCluster, RedisCluster};
+use tidegate_tests::servers::cluster::{Member, PostgresPair, RabbitMqCluster, RedisCluster};
 use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
 use tidegate_tests::stack::{SOON, SOURCES, Stack, Urls};
 use tokio::net::TcpStream;
@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 const PAYMENTS: &str = "[[handler]]\nname = \"payments\"\non = [\"stripe:**\"]\nrun = \"payments\"\n";
 /// From a fault until an event is accepted and applied again: some seconds for an election, and what is promised.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
+/// For how long something is cut off that nothing stands in for: long enough that connections are given up meanwhile.
+const CUT: Duration = Duration::from_secs(6);
 /// From the loss of a master until its keys are claimed again. Nothing waits for it: events are accepted unclaimed.
-const CLAIMS_MAX: Duration = Duration::from_secs(30);
+const CLAIMS_MAX: Duration = Duration::from_secs(60);
 const SENDERS: usize = 4;
 
 /// Senders that never stop, each with one event at a time until that is accepted.
@@ -47,8 +49,13 @@ impl Load {
 async fn send_on(url: String, sender: usize, stop: CancellationToken) -> Result<i64> {
     let mut accepted = 0;
     while !stop.is_cancelled() {
-        until_accepted(&url, &format!("{sender}-{accepted}")).await?;
+        let id = format!("{sender}-{accepted}");
+        until_accepted(&url, &id).await?;
         accepted += 1;
+        // Every third comes twice.
+        if accepted % 3 == 0 {
+            until_accepted(&url, &id).await?;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(accepted)
@@ -148,11 +155,7 @@ async fn a_redis_cluster_loses_masters_and_goes_on_with_claims() -> Result<()> {
         let began = Instant::now();
         cluster.nodes[master].kill().await?;
         recovery(&stack, &format!("master-{master}-killed"), began).await?;
-        // Until the replica has taken over, some events are received without a claim: their twins are accepted too.
-        while let Err(error) = claims_work(&stack, &mut sent).await {
-            ensure!(began.elapsed() < CLAIMS_MAX, "claims do not work again: {error:#}");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
+        until_claims_work(&stack, &mut sent, began).await?;
         println!("claims work {:.1} s after the kill", began.elapsed().as_secs_f64());
         cluster.nodes[master].start().await?;
     }
@@ -161,15 +164,79 @@ async fn a_redis_cluster_loses_masters_and_goes_on_with_claims() -> Result<()> {
     stack.finish().await
 }
 
+// The master keeps running behind the cut: nothing refuses what is sent to it, and it does not know that it was replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_of_the_redis_cluster_is_cut_off_and_comes_back() -> Result<()> {
+    let cluster = RedisCluster::start_apart().await?;
+    let (rabbitmq, postgres) = tokio::try_join!(RabbitMq::shared_or_own(), Postgres::shared_or_own())?;
+    let (rabbitmq_url, postgres_url) = (rabbitmq.url().to_owned(), postgres.url().to_owned());
+    let urls = Urls { rabbitmq: vec![rabbitmq_url], redis: cluster.urls(), postgres: vec![postgres_url] };
+    let mut stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let load = Load::start(&stack);
+    let mut sent = 0;
+    until_claims_work(&stack, &mut sent, Instant::now()).await?;
+    ensure!(takes_keys(&cluster, 0).await?, "the master takes no keys before it is cut off");
+    let began = Instant::now();
+    cluster.isolate(0).await?;
+    recovery(&stack, "the-master-cut-off", began).await?;
+    eventually("the minority refuses", SOON, || async {
+        match takes_keys(&cluster, 0).await {
+            Ok(false) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    println!("the minority refuses {:.1} s after the cut", began.elapsed().as_secs_f64());
+    // Who starts meanwhile is told of the node that is cut off.
+    let began = Instant::now();
+    stack.crash_ingest(0).await?;
+    recovery(&stack, "a-start-during-the-cut", began).await?;
+    let began = Instant::now();
+    cluster.heal(0).await?;
+    recovery(&stack, "the-master-back", began).await?;
+    until_claims_work(&stack, &mut sent, began).await?;
+    println!("claims work {:.1} s after the heal", began.elapsed().as_secs_f64());
+    cluster.until_whole(0).await?;
+    let accepted = load.stop().await?;
+    applied_once(&stack, accepted + sent + 3).await?;
+    stack.finish().await
+}
+
+/// Whether a master takes one of its own keys, asked on its side of a cut.
+async fn takes_keys(cluster: &RedisCluster, master: usize) -> Result<bool> {
+    let nodes = cluster.ask(master, &["cluster", "nodes"]).await?;
+    let own = nodes.lines().find(|line| line.contains("myself")).context("it knows itself")?;
+    let slots = own.split_whitespace().nth(8).and_then(|slots| slots.split_once('-')).context("it has slots")?;
+    let slots = slots.0.parse::<u32>()?..=slots.1.parse()?;
+    for number in 0.. {
+        let key = format!("cut-{number}");
+        if slots.contains(&cluster.ask(master, &["cluster", "keyslot", &key]).await?.trim().parse()?) {
+            let answer = cluster.ask(master, &["set", &key, "taken"]).await?;
+            ensure!(answer.contains("OK") || answer.contains("CLUSTERDOWN"), "{answer}");
+            return Ok(answer.contains("OK"));
+        }
+    }
+    anyhow::bail!("no key is one of its own")
+}
+
+/// Until a replica has taken over, some events are received without a claim: their twins are accepted too.
+async fn until_claims_work(stack: &Stack, sent: &mut i64, began: Instant) -> Result<()> {
+    while let Err(error) = claims_work(stack, sent).await {
+        ensure!(began.elapsed() < CLAIMS_MAX, "claims do not work again: {error:#}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
+}
+
 /// Sends some events twice, enough for keys on each of the nodes, and makes sure that each is known the second time.
 async fn claims_work(stack: &Stack, sent: &mut i64) -> Result<()> {
     for _ in 0..30 {
-        let event = sender::payment(&format!("evt_twice_{sent}"), &format!("pi_twice_{sent}"));
+        let id = format!("twice-{sent}");
         *sent += 1;
-        for outcome in ["accepted", "duplicate"] {
-            let answer = send(&client(), &stack.url("stripe"), &event).await?;
-            ensure!((answer.status, answer.outcome()) == (200, outcome), "{answer:?}");
-        }
+        until_accepted(&stack.url("stripe"), &id).await?;
+        let again = sender::payment(&format!("evt_{id}"), &format!("pi_{id}"));
+        let answer = send(&client(), &stack.url("stripe"), &again).await?;
+        ensure!((answer.status, answer.outcome()) == (200, "duplicate"), "{answer:?}");
     }
     Ok(())
 }
@@ -190,5 +257,47 @@ async fn a_standby_of_postgres_takes_over_with_every_effect() -> Result<()> {
     recovery(&stack, "the-primary-killed", began).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     applied_once(&stack, load.stop().await? + 2).await?;
+    stack.finish().await
+}
+
+// Each is cut off in its turn while it runs. A primary without its standby confirms nothing, wherever it is asked; so
+// nothing that was acknowledged to the queue can be missing at the standby, whichever of them goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_postgres_are_cut_off_and_come_back() -> Result<()> {
+    let pair = PostgresPair::start_apart().await?;
+    let (rabbitmq, redis) = tokio::try_join!(RabbitMq::shared_or_own(), Redis::shared_or_own())?;
+    let (rabbitmq_url, redis_url) = (rabbitmq.url().to_owned(), redis.url().to_owned());
+    let urls = Urls { rabbitmq: vec![rabbitmq_url], redis: vec![redis_url], postgres: pair.urls() };
+    let mut stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let load = Load::start(&stack);
+    recovery(&stack, "nothing", Instant::now()).await?;
+
+    for member in [Member::Standby, Member::Primary] {
+        ensure!(pair.confirms_writes(Member::Primary).await?, "the primary takes no writes before the cut");
+        let began = Instant::now();
+        pair.isolate(member).await?;
+        until_accepted(&stack.url("stripe"), &format!("during-{member:?}")).await?;
+        ensure!(!pair.confirms_writes(Member::Primary).await?, "a primary alone confirms a write");
+        tokio::time::sleep(CUT.saturating_sub(began.elapsed())).await;
+        let began = Instant::now();
+        pair.heal(member).await?;
+        recovery(&stack, &format!("{member:?}-back"), began).await?;
+        pair.until_whole().await?;
+    }
+
+    let began = Instant::now();
+    pair.isolate(Member::Primary).await?;
+    pair.promote().await?;
+    recovery(&stack, "the-primary-cut-off", began).await?;
+    ensure!(!pair.confirms_writes(Member::Primary).await?, "the primary that was replaced confirms a write");
+    // Who starts meanwhile asks the silent one first.
+    let began = Instant::now();
+    stack.crash_worker(0).await?;
+    recovery(&stack, "a-start-during-the-cut", began).await?;
+    // Whoever promotes a standby must see to it that the old primary does not come back as one.
+    pair.primary.kill().await?;
+    pair.heal(Member::Primary).await?;
+    recovery(&stack, "all", Instant::now()).await?;
+    applied_once(&stack, load.stop().await? + 8).await?;
     stack.finish().await
 }

@@ -41,6 +41,15 @@ pub enum Direction {
     ToClient,
 }
 
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that connected.
+    Client,
+    /// The one that accepted.
+    Server,
+}
+
 /// What is wrong with the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -76,8 +85,8 @@ pub enum Fault {
 pub struct ChaosProxy {
     addr: SocketAddr,
     fault: watch::Sender<Fault>,
-    /// Marked as changed to reset the connections that exist now; each of them holds one receiver.
-    cut: Arc<watch::Sender<()>>,
+    /// Told how the connections that exist now come to their end; each of them holds one receiver.
+    cut: Arc<watch::Sender<Ending>>,
     _tasks: JoinSet<()>,
 }
 
@@ -91,7 +100,7 @@ impl ChaosProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let addr = listener.local_addr()?;
         let (fault, faults) = watch::channel(Fault::None);
-        let cut = Arc::new(watch::Sender::new(()));
+        let cut = Arc::new(watch::Sender::new(Ending::Both));
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, target, faults, Arc::clone(&cut)));
         Ok(Self { addr, fault, cut, _tasks: tasks })
@@ -109,7 +118,14 @@ impl ChaosProxy {
 
     /// Resets every open connection, on both sides.
     pub fn cut_all(&self) {
-        self.cut.send_replace(());
+        self.cut.send_replace(Ending::Both);
+    }
+
+    /// Makes every open connection half open: one side is gone, as after a crash of its machine, and the side that is
+    /// `left` is not told. It hears nothing until a fault is set the next time, which resets it. New connections are as the
+    /// fault of the moment has them.
+    pub fn leave_half_open(&self, left: Side) {
+        self.cut.send_replace(Ending::Only(left));
     }
 
     /// How many connections are open.
@@ -122,7 +138,7 @@ async fn accept(
     listener: TcpListener,
     target: SocketAddr,
     faults: watch::Receiver<Fault>,
-    cut: Arc<watch::Sender<()>>,
+    cut: Arc<watch::Sender<Ending>>,
 ) {
     // Owned here, so that they end with the proxy.
     let mut connections = JoinSet::new();
@@ -151,12 +167,21 @@ fn reset(stream: &TcpStream) {
 #[derive(Debug)]
 struct Cut;
 
+/// How a connection ends that is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Both sides are reset.
+    Both,
+    /// The other side is reset; this one stays, and is told nothing.
+    Only(Side),
+}
+
 /// Carries one connection to its end.
 async fn carry(
     mut client: TcpStream,
     target: SocketAddr,
     faults: watch::Receiver<Fault>,
-    mut cut: watch::Receiver<()>,
+    mut cut: watch::Receiver<Ending>,
 ) {
     let Ok(Ok(mut server)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await else {
         return reset(&client);
@@ -168,15 +193,34 @@ async fn carry(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let there = carry_one_way(from_client, Delivery::new(Direction::ToServer, faults.clone(), to_server));
-        let back = carry_one_way(from_server, Delivery::new(Direction::ToClient, faults, to_client));
+        let back = carry_one_way(from_server, Delivery::new(Direction::ToClient, faults.clone(), to_client));
         select! {
-            _ = cut.changed() => Err(Cut),
-            end = async { try_join!(there, back) } => end.map(drop),
+            _ = cut.changed() => Err(*cut.borrow_and_update()),
+            end = async { try_join!(there, back) } => end.map(drop).map_err(|Cut| Ending::Both),
         }
     };
-    if let Err(Cut) = end {
-        reset(&client);
-        reset(&server);
+    let (left, gone) = match end {
+        Ok(()) => return,
+        Err(Ending::Both) => {
+            reset(&client);
+            reset(&server);
+            return;
+        }
+        Err(Ending::Only(Side::Client)) => (client, server),
+        Err(Ending::Only(Side::Server)) => (server, client),
+    };
+    reset(&gone);
+    drop(gone);
+    stay_silent(faults, cut).await;
+    reset(&left);
+}
+
+/// Waits for another fault, or for a cut.
+async fn stay_silent(mut faults: watch::Receiver<Fault>, mut cut: watch::Receiver<Ending>) {
+    faults.mark_unchanged();
+    select! {
+        _ = faults.changed() => {}
+        _ = cut.changed() => {}
     }
 }
 
@@ -471,6 +515,40 @@ mod tests {
         pair.proxy.set(Fault::None);
         assert_receives(&mut client, b"confirm").await;
         assert_ended(&mut client).await;
+    }
+
+    #[tokio::test]
+    async fn half_open_side_hears_nothing_until_the_fault_changes() {
+        let pair = Pair::new().await;
+        pair.proxy.set(Fault::None);
+        for left in [Side::Client, Side::Server] {
+            let (client, server) = pair.connect().await;
+            let (mut left_stream, mut gone) = match left {
+                Side::Client => (client, server),
+                Side::Server => (server, client),
+            };
+            pair.proxy.leave_half_open(left);
+            assert_reset(&mut gone).await;
+            left_stream.write_all(b"are you there?").await.unwrap();
+            assert_silent(&mut left_stream).await;
+            let (mut new, mut new_server) = pair.connect().await;
+            new.write_all(b"new ones work").await.unwrap();
+            assert_receives(&mut new_server, b"new ones work").await;
+            pair.proxy.set(Fault::None);
+            assert_reset(&mut left_stream).await;
+        }
+    }
+
+    // The whole request arrives; in place of its reply comes a reset.
+    #[tokio::test]
+    async fn cut_after_no_byte_drops_the_reply_and_not_the_request() {
+        let pair = Pair::new().await;
+        pair.proxy.set(Fault::CutAfter { bytes: 0, direction: Direction::ToClient });
+        let (mut client, mut server) = pair.connect().await;
+        client.write_all(b"request").await.unwrap();
+        assert_receives(&mut server, b"request").await;
+        server.write_all(b"reply").await.unwrap();
+        assert_reset(&mut client).await;
     }
 
     #[tokio::test]

@@ -85,7 +85,7 @@ async fn find_missing() -> Vec<Missing> {
         missing_server::<RedisKind>().await,
         missing_server::<PostgresKind>().await,
     ];
-    servers.into_iter().chain([missing_node()]).flatten().collect()
+    servers.into_iter().chain([missing_node(), missing_ip()]).flatten().collect()
 }
 
 async fn missing_server<K: Kind>() -> Option<Missing> {
@@ -100,6 +100,14 @@ fn missing_node() -> Option<Missing> {
                   packages nodejs and npm"
         .to_owned();
     (!is_here).then_some(Missing { packages: &["nodejs", "npm"], advice })
+}
+
+/// What cuts a server off. Only root can, so that nobody else misses it.
+fn missing_ip() -> Option<Missing> {
+    let is_here = find::program("ip", &["/usr/sbin".into(), "/sbin".into()]).is_some();
+    let advice =
+        "ip is missing, with which tests of clusters cut a server off: install the package iproute2".to_owned();
+    (getuid().is_root() && !is_here).then_some(Missing { packages: &["iproute2"], advice })
 }
 
 fn may_install() -> bool {

@@ -17,6 +17,7 @@ mod folder;
 mod guardian;
 mod host;
 pub(crate) mod kind;
+mod network;
 mod port;
 pub mod postgres;
 mod process;
@@ -31,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::{
     net::{TcpStream, lookup_host},
     select,
@@ -201,8 +202,13 @@ impl<K: Kind> Server<K> {
         Err(failure.context(format!("{} does not start; its log ends with:\n{last_words}", K::NAME)))
     }
 
-    fn host(&self) -> &Host {
-        &self.host
+    /// Runs one of the server's tools where it runs, and returns what it printed.
+    async fn run_tool(&self, tool: &str, arguments: &[&str]) -> Result<String> {
+        match &self.host {
+            Host::Given { url_variable } => bail!("{tool} cannot reach the shared server of {url_variable}"),
+            Host::Container(container) => container.run_tool(tool, arguments).await,
+            Host::Process(process) => process.run_tool(tool, arguments).await,
+        }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::servers::{Postgres, RabbitMq, Redis};
 /// How long anything may take that must happen soon: a debug build beside two servers on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// How long one of several servers may take to be reached: it may be cut off.
+const SILENT_MAX: Duration = Duration::from_secs(1);
+
 /// Sources of most tests: one of each kind, with the tests' secret.
 pub const SOURCES: &str = r#"
 [[source]]
@@ -455,7 +458,7 @@ impl Stack {
         let Store::Distributed { urls, namespace, .. } = &self.store else { bail!("the ledger is a file") };
         for url in &urls.postgres {
             let mut server: tokio_postgres::Config = url.parse()?;
-            server.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            server.target_session_attrs(TargetSessionAttrs::ReadWrite).connect_timeout(SILENT_MAX);
             let Ok((client, connection)) = server.connect(NoTls).await else { continue };
             tokio::spawn(connection);
             client.batch_execute(&format!("SET search_path TO {namespace:?}")).await?;

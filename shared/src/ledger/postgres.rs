@@ -11,7 +11,6 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::Notify;
-use tokio_postgres::NoTls;
 
 use super::read::Follow;
 use super::row::Row;
@@ -26,6 +25,7 @@ use crate::tasks::Tasks;
 mod apply;
 mod batch;
 mod bind;
+mod connect;
 mod fault;
 mod keep;
 mod migrate;
@@ -36,6 +36,7 @@ mod settings;
 
 pub use settings::{InvalidPostgresSettings, PostgresSettings, PostgresTimeouts};
 
+use connect::Connector;
 use fault::{Failed, Fault};
 use session::Session;
 
@@ -79,12 +80,12 @@ impl PostgresLedger {
     pub fn start(settings: &PostgresSettings, tasks: &Tasks) -> Self {
         let PostgresTimeouts { connect, .. } = settings.timeouts;
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(settings.connection(), NoTls, recycling);
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), Connector::new(settings), recycling);
         let pool = Pool::builder(manager)
             .max_size(settings.pool_max.max(1))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(connect))
-            .create_timeout(Some(connect))
+            .create_timeout(Some(settings.connect_all()))
             .recycle_timeout(Some(connect))
             .build()
             .expect("a pool with timeouts has a runtime");

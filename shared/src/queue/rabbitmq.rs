@@ -26,6 +26,7 @@ mod publisher;
 mod publishing;
 mod queue;
 mod rung;
+mod silence;
 mod supervisor;
 mod ticket;
 mod topology;

@@ -152,6 +152,31 @@ async fn a_server_that_takes_no_writes_is_not_up() {
     tasks.shutdown().cancel();
 }
 
+// The first server's machine takes connections and never says a word, as one that is frozen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_server_does_not_keep_the_others_from_being_asked() {
+    let (server, tasks) = (own_server().await, Tasks::new());
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent_url = format!("postgres://postgres@{}/postgres", silent.local_addr().expect("an address"));
+    let settings = PostgresSettings::try_new([silent_url.as_str(), server.url()], "tidegate").expect("valid URLs");
+    let ledger = Ledger::Postgres(PostgresLedger::start(&settings, &tasks));
+    let begun = Instant::now();
+    ledger.migrate(&[TABLES]).await.expect("the tables");
+    assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+    until_health(&ledger, "up").await;
+    // Whoever answered last is asked first, so that this costs nothing any more.
+    run_sql(
+        &server,
+        &tasks,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidegate'",
+    )
+    .await;
+    let begun = Instant::now();
+    commit_all(&ledger, payments_of(0..3)).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+    tasks.shutdown().cancel();
+}
+
 #[tokio::test]
 async fn a_server_that_was_never_there_keeps_nobody_from_starting() {
     let tasks = Tasks::new();

@@ -10,7 +10,10 @@
 //! It takes Linux's `/proc`. Elsewhere the servers come from Docker or from URLs.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -19,7 +22,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::guardian::Guardian;
+use super::{guardian::Guardian, network::enter};
 use crate::eventually::eventually;
 
 /// The time a killed process may take to give its memory and its sockets back.
@@ -31,7 +34,18 @@ pub(super) struct Folder {
     path: PathBuf,
     /// What its programs take for `/`, if it is not the machine's.
     root: Option<PathBuf>,
+    /// The network namespace that its programs run in, if it is not the machine's.
+    network: Option<PathBuf>,
+    /// Whom its programs run as, if not as we do.
+    user: Option<User>,
     guardian: Guardian,
+}
+
+/// Whom a server's programs run as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 impl Folder {
@@ -54,7 +68,20 @@ impl Folder {
         let guardian = Guardian::of_folder(&path, last_rites)?;
         // From here on the guardian removes it, after those who write to it are gone.
         drop(folder.keep());
-        Ok(Self { path, root, guardian })
+        Ok(Self { path, root, network: None, user: None, guardian })
+    }
+
+    /// Has its programs run in a network namespace.
+    pub(super) fn within_network(mut self, namespace: &Path) -> Self {
+        self.network = Some(namespace.to_owned());
+        self
+    }
+
+    /// Hands the folder over to `user`, whom its programs run as.
+    pub(super) fn owned_by(mut self, user: User) -> Result<Self> {
+        chown(&self.path, Some(user.uid), Some(user.gid)).context("cannot hand the folder over")?;
+        self.user = Some(user);
+        Ok(self)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -69,18 +96,39 @@ impl Folder {
 
     /// A command for a program of the server's, with this folder as its working directory.
     pub(super) fn command(&self, program: &Path) -> Command {
-        let mut command = match &self.root {
-            None => Command::new(program),
-            Some(root) => {
+        let mut command = match (&self.network, &self.root) {
+            (None, None) => Command::new(program),
+            (None, Some(root)) => {
                 let mut command = Command::new("unshare");
-                // A view of its own on what is mounted: its /proc is gone with the last process, however that ends.
-                command.arg("--mount-proc").arg("--root").arg(root).arg("--wd").arg(self.path_inside());
-                command.arg("--").arg(program);
+                command.args(self.words_for_root(root)).arg(program);
+                command
+            }
+            (Some(network), root) => {
+                let mut command = enter(network);
+                // Who enters a namespace must be root, and becomes the user in there.
+                if let Some(User { uid, gid }) = self.user {
+                    command.args(["--setuid", &uid.to_string(), "--setgid", &gid.to_string()]);
+                }
+                command.arg("--");
+                if let Some(root) = root {
+                    command.arg("unshare").args(self.words_for_root(root));
+                }
+                command.arg(program);
                 command
             }
         };
+        if let (Some(User { uid, gid }), None) = (self.user, &self.network) {
+            command.uid(uid).gid(gid);
+        }
         command.current_dir(&self.path);
         command
+    }
+
+    /// What `unshare` is told before the program. A view of its own on what is mounted: its /proc is gone with the last
+    /// process, however that ends.
+    fn words_for_root(&self, root: &Path) -> [OsString; 6] {
+        let (root, inside) = (root.to_owned().into(), self.path_inside().into());
+        ["--mount-proc".into(), "--root".into(), root, "--wd".into(), inside, "--".into()]
     }
 
     pub(super) fn write(&self, name: &str, content: &str) -> Result<()> {

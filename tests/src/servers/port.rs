@@ -21,6 +21,8 @@ const BLOCK: u16 = USABLE + 1;
 /// A few neighbouring ports nobody else in this harness, in any process, uses until this is dropped.
 #[derive(Debug)]
 pub(super) struct Ports {
+    /// The address that the server listens on.
+    ip: Ipv4Addr,
     first: u16,
     /// Listens on the port behind the usable ones, to say that they are taken. The kernel closes it when the process
     /// ends, however it ends. Not on the usable ones themselves: RabbitMQ insists that its own are free on all addresses.
@@ -36,10 +38,19 @@ impl Ports {
         candidates.find_map(Self::try_reserve).with_context(|| format!("no free ports in {PORTS:?}"))
     }
 
+    /// Ports for a server that listens on another address than this machine's own.
+    pub(super) fn reserve_at(ip: Ipv4Addr) -> Result<Self> {
+        Ok(Self { ip, ..Self::reserve()? })
+    }
+
     fn try_reserve(first: u16) -> Option<Self> {
         let reservation = TcpListener::bind((Ipv4Addr::LOCALHOST, first + USABLE)).ok()?;
         let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        (first..first + USABLE).all(is_free).then_some(Self { first, _reservation: reservation })
+        (first..first + USABLE).all(is_free).then_some(Self {
+            ip: Ipv4Addr::LOCALHOST,
+            first,
+            _reservation: reservation,
+        })
     }
 
     /// The port that clients connect to.
@@ -56,7 +67,11 @@ impl Ports {
     }
 
     pub(super) fn main_addr(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.first).into()
+        (self.ip, self.first).into()
+    }
+
+    pub(super) fn ip(&self) -> Ipv4Addr {
+        self.ip
     }
 }
 

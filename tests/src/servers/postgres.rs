@@ -1,11 +1,10 @@
 //! PostgreSQL for tests: durable as in production, only its first minute is hurried.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::Write,
     net::SocketAddr,
-    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -15,9 +14,10 @@ use tokio_postgres::{Config, NoTls};
 
 use super::{
     Server, find,
-    folder::Folder,
+    folder::{Folder, User},
     kind::Kind,
     missing,
+    network::Place,
     port::Ports,
     process::{Process, clean_command, output_of},
 };
@@ -41,6 +41,9 @@ const SETTINGS: [&str; 4] = [
     "max_connections=300",
     "shared_buffers=32MB",
 ];
+
+/// In a network of its own each of a server's neighbours may connect, and follow it.
+const NEIGHBOURS_MAY: &str = "host all all samenet trust\nhost replication all samenet trust\n";
 
 impl Kind for PostgresKind {
     type Programs = PathBuf;
@@ -73,74 +76,68 @@ impl Kind for PostgresKind {
     }
 
     async fn lay_out(program: PathBuf) -> Result<Process> {
-        let (folder, user) = make_folder()?;
-        let mut initdb = clean_command(&program.with_file_name("initdb"), &folder);
-        // The tests outlive no power cut, so the fresh files need not be synced; what is committed later is.
-        initdb.args(["-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "--encoding=UTF8"]);
-        run_as(user.as_ref(), &mut initdb);
-        output_of(initdb).await?;
-
-        serve(&program, folder, user.as_ref())
+        lay_out_primary(&program, None).await
     }
 }
 
+/// Prepares a server that takes writes.
+pub(super) async fn lay_out_primary(program: &Path, place: Option<&Place>) -> Result<Process> {
+    let folder = make_folder(place)?;
+    let mut initdb = clean_command(&program.with_file_name("initdb"), &folder);
+    // The tests outlive no power cut, so the fresh files need not be synced; what is committed later is.
+    initdb.args(["-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "--encoding=UTF8"]);
+    output_of(initdb).await?;
+    if place.is_some() {
+        let path = folder.path().join("data/pg_hba.conf");
+        let mut who_may = OpenOptions::new().append(true).open(path).context("there is no pg_hba.conf")?;
+        who_may.write_all(NEIGHBOURS_MAY.as_bytes())?;
+    }
+    serve(program, folder, place)
+}
+
 /// Prepares a standby of the server at `primary`, from a copy of its data.
-pub(super) async fn lay_out_standby(program: &Path, primary: SocketAddr) -> Result<Process> {
-    let (folder, user) = make_folder()?;
+pub(super) async fn lay_out_standby(program: &Path, primary: SocketAddr, place: Option<&Place>) -> Result<Process> {
+    let folder = make_folder(place)?;
     let mut copy = clean_command(&program.with_file_name("pg_basebackup"), &folder);
     let (host, port) = (primary.ip().to_string(), primary.port().to_string());
     copy.args(["-D", "data", "-h", &host, "-p", &port, "-U", "postgres", "--no-sync"]);
     copy.args(["--write-recovery-conf", "--checkpoint=fast"]);
-    run_as(user.as_ref(), &mut copy);
     output_of(copy).await?;
-    serve(program, folder, user.as_ref())
+    serve(program, folder, place)
 }
 
-fn make_folder() -> Result<(Folder, Option<User>)> {
-    let folder = Folder::create("postgres", LAST_RITES)?;
-    let user = User::for_postgres()?;
-    if let Some(user) = &user {
-        chown(folder.path(), Some(user.uid), Some(user.gid)).context("cannot hand the folder over")?;
+fn make_folder(place: Option<&Place>) -> Result<Folder> {
+    let mut folder = Folder::create("postgres", LAST_RITES)?;
+    if let Some(place) = place {
+        folder = folder.within_network(&place.namespace);
     }
-    Ok((folder, user))
+    match user_for_postgres()? {
+        None => Ok(folder),
+        Some(user) => folder.owned_by(user),
+    }
 }
 
-fn serve(program: &Path, folder: Folder, user: Option<&User>) -> Result<Process> {
-    let ports = Ports::reserve()?;
+fn serve(program: &Path, folder: Folder, place: Option<&Place>) -> Result<Process> {
+    let ports = place.map_or_else(Ports::reserve, |place| Ports::reserve_at(place.ip))?;
     let mut command = clean_command(program, &folder);
-    command.args(["-D", "data", "-h", "127.0.0.1", "-p", &ports.main().to_string()]);
+    command.args(["-D", "data", "-h", &ports.ip().to_string(), "-p", &ports.main().to_string()]);
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-    run_as(user, &mut command);
     // SIGINT is PostgreSQL's fast shutdown: clean, without waiting for clients to leave.
     Process::try_new(command, folder, ports, Signal::INT)
 }
 
-/// Whom PostgreSQL runs as: it refuses to run as root.
-struct User {
-    uid: u32,
-    gid: u32,
+/// Whom PostgreSQL runs as, which refuses to run as root; `None` if we are not, and so run it as ourselves.
+fn user_for_postgres() -> Result<Option<User>> {
+    if !getuid().is_root() {
+        return Ok(None);
+    }
+    let accounts = fs::read_to_string("/etc/passwd").context("cannot read the user accounts")?;
+    let user = ["postgres", "nobody"].into_iter().find_map(|name| user_of_name(&accounts, name));
+    Ok(Some(user.context("PostgreSQL refuses to run as root, and there is no user postgres or nobody")?))
 }
 
-impl User {
-    /// `None` if we are not root, and so run it as ourselves.
-    fn for_postgres() -> Result<Option<Self>> {
-        if !getuid().is_root() {
-            return Ok(None);
-        }
-        let accounts = fs::read_to_string("/etc/passwd").context("cannot read the user accounts")?;
-        let user = ["postgres", "nobody"].into_iter().find_map(|name| Self::of_name(&accounts, name));
-        Ok(Some(user.context("PostgreSQL refuses to run as root, and there is no user postgres or nobody")?))
-    }
-
-    fn of_name(accounts: &str, name: &str) -> Option<Self> {
-        let account = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = account.split(':').skip(2);
-        Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
-    }
-}
-
-fn run_as(user: Option<&User>, command: &mut Command) {
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
+fn user_of_name(accounts: &str, name: &str) -> Option<User> {
+    let account = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
+    let mut fields = account.split(':').skip(2);
+    Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rustix::process::Signal;
 use testcontainers::{ContainerRequest, GenericImage};
 use tokio::{
@@ -26,7 +26,6 @@ pub use self::release::Release;
 use super::{
     Server, find,
     folder::Folder,
-    host::Host,
     kind::Kind,
     port::Ports,
     process::{Process, clean_command},
@@ -130,14 +129,6 @@ impl Server<RabbitMqKind> {
             asked.map(drop).map_err(|error| format!("{error:#}"))
         })
         .await
-    }
-
-    async fn run_tool(&self, tool: &str, arguments: &[&str]) -> Result<String> {
-        match self.host() {
-            Host::Given { url_variable } => bail!("{tool} cannot reach the shared server of {url_variable}"),
-            Host::Container(container) => container.run_tool(tool, arguments).await,
-            Host::Process(process) => process.run_tool(tool, arguments).await,
-        }
     }
 }
 

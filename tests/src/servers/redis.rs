@@ -18,6 +18,7 @@ use super::{
     folder::Folder,
     kind::Kind,
     missing,
+    network::Place,
     port::Ports,
     process::{Process, clean_command},
 };
@@ -68,23 +69,28 @@ impl Kind for RedisKind {
     }
 
     async fn lay_out(program: PathBuf) -> Result<Process> {
-        lay_out_with(&program, |_ports| Vec::new())
+        lay_out_with(&program, None, |_ports| Vec::new())
     }
 }
 
 /// Prepares a node that will be one of a cluster.
-pub(super) fn lay_out_cluster_node(program: &Path) -> Result<Process> {
-    lay_out_with(program, |ports| {
+pub(super) fn lay_out_cluster_node(program: &Path, place: Option<&Place>) -> Result<Process> {
+    lay_out_with(program, place, |ports| {
         let bus = ports.second().to_string();
         // A master that is silent for so many milliseconds is replaced.
         ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus].map(str::to_owned).into()
     })
 }
 
-fn lay_out_with(program: &Path, more: impl FnOnce(&Ports) -> Vec<String>) -> Result<Process> {
+fn lay_out_with(program: &Path, place: Option<&Place>, more: impl FnOnce(&Ports) -> Vec<String>) -> Result<Process> {
     let folder = Folder::create("redis", "")?;
-    let ports = Ports::reserve()?;
+    let (folder, ports) = match place {
+        None => (folder, Ports::reserve()?),
+        Some(place) => (folder.within_network(&place.namespace), Ports::reserve_at(place.ip)?),
+    };
     let mut command = clean_command(program, &folder);
-    command.args(["--bind", "127.0.0.1", "--port", &ports.main().to_string()]).args(FORGETFUL).args(more(&ports));
+    command.args(["--bind", &ports.ip().to_string(), "--port", &ports.main().to_string()]);
+    // In a network of its own everybody may ask it; it has no password.
+    command.args(["--protected-mode", "no"]).args(FORGETFUL).args(more(&ports));
     Process::try_new(command, folder, ports, Signal::TERM)
 }

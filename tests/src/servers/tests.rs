@@ -23,7 +23,7 @@ const A_WHILE: Duration = Duration::from_millis(500);
 
 /// Where the server's processes work, if it is made of processes: what must be gone in the end.
 fn folder_of<K: Kind>(server: &Server<K>) -> Option<PathBuf> {
-    match server.host() {
+    match &server.host {
         Host::Process(process) => Some(process.folder().path().to_owned()),
         Host::Container(_) | Host::Given { .. } => None,
     }
@@ -147,7 +147,7 @@ async fn postgres_keeps_what_was_committed() {
     client.batch_execute("BEGIN; INSERT INTO kept VALUES (2)").await.unwrap();
 
     postgres.kill().await.unwrap();
-    if let Host::Process(process) = postgres.host() {
+    if let Host::Process(process) = &postgres.host {
         assert!(process.folder().residents().unwrap().is_empty(), "backends outlive the kill");
     }
     postgres.start().await.unwrap();

@@ -8,7 +8,8 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 /// How long each part of the work may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostgresTimeouts {
-    /// To reach the server and log in, and to get a connection from the pool: each.
+    /// To reach the server and log in, and to get a connection from the pool: each. One of several servers has no more
+    /// than two seconds of it.
     pub connect: Duration,
     /// For one statement, told to the server. Too short refuses big effects; too long lets one hold up its batch.
     pub statement: Duration,
@@ -31,6 +32,15 @@ impl Default for PostgresTimeouts {
         }
     }
 }
+
+/// PostgreSQL's own.
+const PORT: u16 = 5432;
+/// How long one of several servers may take to let us in: it may be gone, and another one have taken over.
+const EACH_MAX: Duration = Duration::from_secs(2);
+/// For how long nothing that was sent may stay without a sign from the other machine. The machine, not the server: one
+/// that is slow, or waits for its standby, has all the time of a transaction. Shorter ends connections over a line that
+/// only stumbled; longer is added to every failover.
+const SILENT_MAX: Duration = Duration::from_secs(4);
 
 /// What [`super::PostgresLedger`] needs to know. Shows no secret in `Debug`.
 #[derive(Clone)]
@@ -88,9 +98,47 @@ impl PostgresSettings {
         Ok(Self { config, namespace: namespace.to_owned(), pool_max: 8, timeouts: PostgresTimeouts::default() })
     }
 
-    /// The configuration of each connection: what no transaction may forget is set before its first one.
-    pub(super) fn connection(&self) -> tokio_postgres::Config {
-        let PostgresTimeouts { connect, statement, lock, idle_in_transaction, transaction } = self.timeouts;
+    /// How long each server may take to let us in.
+    pub(super) fn connect_each(&self) -> Duration {
+        let connect = self.timeouts.connect;
+        if self.config.get_hosts().len() > 1 { connect.min(EACH_MAX) } else { connect }
+    }
+
+    /// How long all of them may take together.
+    pub(super) fn connect_all(&self) -> Duration {
+        self.connect_each() * u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The configuration of a connection to each of the servers.
+    pub(super) fn servers(&self) -> Vec<tokio_postgres::Config> {
+        let all = &self.config;
+        if all.get_hosts().len() < 2 {
+            return vec![self.prepared(all.clone())];
+        }
+        let one = |place: usize| {
+            let mut config = tokio_postgres::Config::new();
+            if let Some(user) = all.get_user() {
+                config.user(user);
+            }
+            if let Some(password) = all.get_password() {
+                config.password(password);
+            }
+            if let Some(database) = all.get_dbname() {
+                config.dbname(database);
+            }
+            if let Some(ip) = all.get_hostaddrs().get(place) {
+                config.hostaddr(*ip);
+            }
+            add_host(&mut config, all, place);
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            self.prepared(config)
+        };
+        (0..all.get_hosts().len()).map(one).collect()
+    }
+
+    /// What no transaction may forget is set before its first one.
+    fn prepared(&self, mut config: tokio_postgres::Config) -> tokio_postgres::Config {
+        let PostgresTimeouts { connect: _, statement, lock, idle_in_transaction, transaction: _ } = self.timeouts;
         let options = format!(
             "-c search_path=\"{}\" -c statement_timeout={} -c lock_timeout={} \
              -c idle_in_transaction_session_timeout={}",
@@ -99,18 +147,17 @@ impl PostgresSettings {
             lock.as_millis(),
             idle_in_transaction.as_millis(),
         );
-        let mut config = self.config.clone();
         config
             .ssl_mode(SslMode::Disable)
             .options(options)
             .application_name("tidegate")
-            .connect_timeout(connect)
-            // A peer that vanished is noticed within 10 s + 3 x 3 s when idle, and as soon when data is under way.
+            .connect_timeout(self.connect_each())
+            // A machine that vanished is noticed as soon while an answer is awaited as while data is under way.
             .keepalives(true)
-            .keepalives_idle(Duration::from_secs(10))
-            .keepalives_interval(Duration::from_secs(3))
-            .keepalives_retries(3)
-            .tcp_user_timeout(transaction);
+            .keepalives_idle(SILENT_MAX / 2)
+            .keepalives_interval(SILENT_MAX / 4)
+            .keepalives_retries(2)
+            .tcp_user_timeout(SILENT_MAX);
         config
     }
 }
@@ -150,20 +197,24 @@ fn read_url(url: &str) -> Result<tokio_postgres::Config, InvalidPostgresSettings
 
 /// Adds the hosts of `more`, each with its port: the library pairs them by place.
 fn add_hosts(config: &mut tokio_postgres::Config, more: &tokio_postgres::Config) {
-    const PORT: u16 = 5432;
     let missing = config.get_hosts().len().saturating_sub(config.get_ports().len());
     let usual = config.get_ports().first().copied().unwrap_or(PORT);
     for _ in 0..missing {
         config.port(usual);
     }
-    for (place, host) in more.get_hosts().iter().enumerate() {
-        match host {
-            Host::Tcp(name) => config.host(name),
-            #[cfg(unix)]
-            Host::Unix(path) => config.host_path(path),
-        };
-        config.port(more.get_ports().get(place).or(more.get_ports().first()).copied().unwrap_or(PORT));
+    for place in 0..more.get_hosts().len() {
+        add_host(config, more, place);
     }
+}
+
+/// Adds the host at `place` of `more`, with its port.
+fn add_host(config: &mut tokio_postgres::Config, more: &tokio_postgres::Config, place: usize) {
+    match &more.get_hosts()[place] {
+        Host::Tcp(name) => config.host(name),
+        #[cfg(unix)]
+        Host::Unix(path) => config.host_path(path),
+    };
+    config.port(more.get_ports().get(place).or(more.get_ports().first()).copied().unwrap_or(PORT));
 }
 
 /// Its characters need no escape inside of double quotes, which is how it is written everywhere.
@@ -204,6 +255,16 @@ mod tests {
         assert_eq!(settings.config.get_ports(), [5432, 7, 8, 5432]);
         assert_eq!(settings.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!(settings.config.get_user(), Some("me"));
+        for (server, (host, port)) in
+            settings.servers().iter().zip([("one", 5432), ("two", 7), ("three", 8), ("four", 5432)])
+        {
+            assert_eq!((server.get_hosts(), server.get_ports()), (&[Host::Tcp(host.to_owned())][..], &[port][..]));
+            assert_eq!((server.get_user(), server.get_dbname()), (Some("me"), Some("app")));
+            assert_eq!(server.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        }
+        assert_eq!(settings.connect_all(), 4 * EACH_MAX);
+        let single = PostgresSettings::try_new(["postgres://one/app"], "tidegate").expect("a valid URL");
+        assert_eq!(single.connect_all(), single.timeouts.connect);
         assert!(PostgresSettings::try_new([], "tidegate").is_err());
         assert!(PostgresSettings::try_new(["postgres://one/", "amqp://two"], "tidegate").is_err());
     }

@@ -16,6 +16,7 @@ use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 
+use super::silence::end_when_silent;
 use super::topology::{Object, Refused, declare};
 
 /// Time for the TCP and TLS handshake, and again for AMQP's.
@@ -192,6 +193,7 @@ async fn connect(uri: AMQPUri, name: &str, socket: Socket) -> lapin::Result<Conn
                 let addresses: Vec<_> = tokio::net::lookup_host((host, uri.authority.port)).await?.collect();
                 let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
                 if let AsyncTcpStream::Plain(plain) = &stream {
+                    end_when_silent(plain.get_ref())?;
                     socket.keep(TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?))?;
                 }
                 match uri.scheme {

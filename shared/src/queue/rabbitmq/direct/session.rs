@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::super::silence::end_when_silent;
 use super::encoded::{Encoded, message_id};
 use super::frame::{
     Arguments, CHANNEL, CONNECTION, Frame, GREETING, Malformed, Method, method, put_body, put_heartbeat, put_long,
@@ -140,6 +141,7 @@ impl Session {
         let dialled = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port));
         let stream = timeout(CONNECT_TIMEOUT, dialled).await.map_err(|_| SessionError::Silent(CONNECT_TIMEOUT))??;
         stream.set_nodelay(true)?;
+        end_when_silent(&stream)?;
         let now = Instant::now();
         let mut session = Self {
             stream,
