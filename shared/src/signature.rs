@@ -44,6 +44,8 @@ mod signed_text;
 mod tag;
 mod verify;
 
+pub mod explain;
+
 pub use check::{LOCATIONS_MAX, SchemeError};
 pub use claimed::SIGNATURES_MAX;
 pub use composed::{Composed, PARTS_MAX};

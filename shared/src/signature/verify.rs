@@ -92,6 +92,17 @@ impl Verifier {
         Ok(Self { scheme, keys, pointers })
     }
 
+    /// Takes keys that the configuration would refuse, to explain why a request was refused. Its word lets nothing in.
+    pub(super) fn trial(scheme: Scheme, keys: Vec<Key>) -> Self {
+        let pointers = scheme.pointers();
+        Self { scheme, keys, pointers }
+    }
+
+    /// Whether the signature is right, however old it is and whatever event it is of.
+    pub(super) fn is_proven(&self, received: &Received<'_>, now: Timestamp, key: Option<&FetchedKey>) -> bool {
+        matches!(self.prove(&mut self.reader(received), now, key), Ok(_) | Err(VerifyError::StaleTimestamp { .. }))
+    }
+
     /// The scheme that it judges by.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
