@@ -4,7 +4,7 @@
 //! [`wire`], made durable by the [`queue`], and applied exactly once in the [`ledger`]; what external APIs answered
 //! meanwhile is kept by the [`cache`]. While the broker is away, events may wait in the [`spool`]. [`store`] is the
 //! embedded database behind these ports where no servers are wanted, and [`redis`] the server behind two of them where
-//! they are. [`config`] is the one file for all binaries; [`serve`], [`tasks`], [`health`] and [`telemetry`] are how
+//! they are. What did not verify is kept for a while by [`rejected`]. [`config`] is the one file for all binaries; [`serve`], [`tasks`], [`health`] and [`telemetry`] are how
 //! every process listens, lives, answers and tells.
 
 pub mod bearer;
@@ -26,6 +26,7 @@ pub mod provider;
 pub mod queue;
 pub mod random;
 pub mod redis;
+pub mod rejected;
 pub mod serve;
 pub mod signature;
 pub mod spool;
