@@ -13,7 +13,7 @@ use metrics::Histogram;
 use tidegate_shared::config::{Config, OnUnavailable};
 use tidegate_shared::event::{RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
-use tidegate_shared::signature::VerifyError;
+use tidegate_shared::signature::{FetchedKey, VerifyError};
 use tidegate_shared::spool::SpoolError;
 use tidegate_shared::tasks::Tasks;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -22,6 +22,7 @@ use crate::Parts;
 use crate::claim::{Claim, ClaimError};
 use crate::keys::{KeyError, Keys};
 use crate::publish::{Accepted, Publish, PublishFailure};
+use crate::rejected::Rejected;
 use crate::source::{Counts, Source};
 use crate::verify::VerifiedEvent;
 
@@ -44,6 +45,8 @@ pub struct Door {
     pub(crate) tasks: Tasks,
     /// An operator wants the spool to be drained without waiting.
     pub(crate) drain_now: Notify,
+    /// What is kept of requests that do not verify.
+    pub(crate) rejected: Option<Arc<Rejected>>,
     keys: Keys,
     in_flight: Arc<Semaphore>,
 }
@@ -135,12 +138,15 @@ impl Door {
     #[must_use]
     pub fn new(config: &Config, parts: Parts, tasks: Tasks) -> Self {
         let permits = config.ingest.bytes_in_flight_max / PERMIT_BYTES;
+        let rejected = Rejected::new(config);
+        let intake = |name| rejected.as_ref().map(|rejected| rejected.intake(name));
         Self {
             sources: config
                 .sources
                 .iter()
-                .map(|(name, source)| (name.clone(), Arc::new(Source::new(source.clone()))))
+                .map(|(name, source)| (name.clone(), Arc::new(Source::new(source.clone(), intake(name)))))
                 .collect(),
+            rejected,
             unknown: Counts::of(""),
             publish_seconds: metrics::histogram!("tidegate_publish_seconds"),
             parts,
@@ -247,13 +253,7 @@ impl Door {
     /// # Cancel safety
     /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
     pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Accepted, IngestError> {
-        let key = match request.needs()? {
-            Some(location) => {
-                let verifier = &request.source.config.verifier;
-                Some(self.keys.get(location, verifier).await.map_err(IngestError::NoKey)?)
-            }
-            None => None,
-        };
+        let key = self.key_of(&request).await?;
         let verified = if request.body.len() <= VERIFIED_INLINE_MAX {
             request.verify(key.as_ref())?
         } else {
@@ -263,6 +263,12 @@ impl Door {
         let door = Arc::clone(self);
         let admitted = self.tasks.spawn_job(async move { door.admit(verified).await });
         admitted.await.unwrap_or(Err(IngestError::Abandoned))
+    }
+
+    /// The key that the request names, where its provider keeps it.
+    pub(crate) async fn key_of(&self, request: &RawRequest) -> Result<Option<FetchedKey>, IngestError> {
+        let Some(location) = request.needs()? else { return Ok(None) };
+        self.keys.get(location, &request.source.config.verifier).await.map(Some).map_err(IngestError::NoKey)
     }
 
     async fn admit(&self, verified: VerifiedEvent) -> Result<Accepted, IngestError> {

@@ -6,18 +6,22 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{Counter, Histogram};
 use tidegate_shared::config::SourceConfig;
 
+use crate::rejected::Intake;
+
 /// One source, as every step of the path needs it.
 #[derive(Debug)]
 pub struct Source {
     /// What the configuration says of it.
     pub config: SourceConfig,
     pub(crate) counts: Counts,
+    /// Where its requests go that do not verify, if they are kept.
+    pub(crate) rejected: Option<Intake>,
 }
 
 impl Source {
-    pub(crate) fn new(config: SourceConfig) -> Self {
+    pub(crate) fn new(config: SourceConfig, rejected: Option<Intake>) -> Self {
         let counts = Counts::of(config.name.as_str());
-        Self { config, counts }
+        Self { config, counts, rejected }
     }
 }
 

@@ -29,7 +29,7 @@ impl RawRequest {
         let needed = self.source.config.verifier.needs(&self.received());
         needed.map_err(|error| {
             self.count(outcome(&error));
-            IngestError::Unverified(error)
+            self.refused(error)
         })
     }
 
@@ -45,7 +45,7 @@ impl RawRequest {
             None => config.verifier.verify(&self.received(), self.received_at),
         };
         self.count(verified.as_ref().map_or_else(outcome, |_| "verified"));
-        let identity = verified.map_err(IngestError::Unverified)?;
+        let identity = verified.map_err(|error| self.refused(error))?;
         let traceparent = traceparent(&self.headers);
         let content_type =
             self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -71,7 +71,7 @@ impl RawRequest {
         Ok(VerifiedEvent { event: Box::new(event), source: self.source })
     }
 
-    fn received(&self) -> Received<'_> {
+    pub(crate) fn received(&self) -> Received<'_> {
         let target = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         Received { method: &self.method, target, headers: &self.headers, body: &self.body }
     }
