@@ -23,6 +23,7 @@ mod orders;
 mod outages;
 mod promises;
 mod refuses;
+mod rejected;
 mod retries;
 mod spool;
 mod tidy;
