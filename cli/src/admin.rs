@@ -7,7 +7,7 @@ use clap::Args;
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::Value;
-use tidegate_shared::config;
+use tidegate_shared::config::{self, Backend};
 use tidegate_shared::environment;
 use tidegate_shared::problem::Problem;
 use tidegate_shared::signature::Secret;
@@ -41,6 +41,18 @@ pub(crate) struct AtIngest {
     /// The configuration to find ingest.admin and the token in.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
+}
+
+/// Where the admin API of whatever receives is: of an ingest process, or of the one process of `tidegate dev`.
+#[derive(Debug, Args)]
+pub(crate) struct AtDoor {
+    /// The URL of the admin API of `tidegate dev`, or of the ingest's admin listener [default: http://127.0.0.1:3001]. Its
+    /// token comes from TIDEGATE_ADMIN_TOKEN.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The configuration to find it and its token in: admin.listen where the backend is embedded, else ingest.admin.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// A client of the admin API.
@@ -78,6 +90,22 @@ impl AtIngest {
                 Admin::try_new(&config.ingest.admin.to_string(), config.admin.token)
             }
             None => Admin::try_new(self.admin.as_deref().unwrap_or(USUAL_INGEST), None),
+        }
+    }
+}
+
+impl AtDoor {
+    pub(crate) fn connect(&self) -> anyhow::Result<Admin> {
+        match &self.config {
+            Some(path) => {
+                let config = config::load(path)?;
+                let listen = match config.backend {
+                    Backend::Embedded { .. } => config.admin.listen,
+                    Backend::Distributed(_) => config.ingest.admin,
+                };
+                Admin::try_new(&listen.to_string(), config.admin.token)
+            }
+            None => Admin::try_new(self.admin.as_deref().unwrap_or(USUAL), None),
         }
     }
 }

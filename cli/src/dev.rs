@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -91,7 +92,10 @@ async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) 
     let metrics = telemetry::start_metrics(&process.work);
     let store = Store::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &process.work).await?;
-    let listeners = worker::Listeners { admin: (admin, metrics), http };
+    let receiving =
+        Arc::new(ingest::receive::Door::new(&config, ingest::Parts::embedded(queue.clone()), process.work.clone()));
+    let more_admin = Some(ingest::admin::rejected::routes(&receiving));
+    let listeners = worker::Listeners { admin: (admin, metrics), more_admin, http };
     let parts = worker::Parts {
         queue: Queue::Embedded(queue.clone()),
         ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
@@ -99,7 +103,7 @@ async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) 
     };
     worker::start(listeners, &config, registry, parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
-    ingest::start_on_a_thread(listeners, &config, ingest::Parts::embedded(queue), &process.work)?;
+    ingest::start_on_a_thread(listeners, &config, receiving, &process.work)?;
     let http = http_at.map(tracing::field::display);
     tracing::info!(listen = %at, admin = %admin_at, http, "tidegate dev is starting");
     greet(&config, Addresses { door: at, admin: admin_at, http: http_at }, built_in);

@@ -29,8 +29,10 @@ mod check;
 mod dead;
 mod dev;
 mod events;
+mod explain;
 mod out;
 mod providers;
+mod rejected;
 mod sample;
 mod send;
 mod spool;
@@ -56,6 +58,10 @@ enum Command {
     Dead(dead::Arguments),
     /// Look at the events that wait in an ingest's spool, or have them drained now.
     Spool(spool::Arguments),
+    /// Look at requests that did not verify, or let them in after the mend.
+    Rejected(rejected::Arguments),
+    /// Say why a request did not verify: one that was kept, or one in a file.
+    Explain(explain::Arguments),
     /// Check a configuration: every mistake at once.
     Check {
         /// The configuration.
@@ -81,6 +87,8 @@ pub fn main() -> ExitCode {
         Command::Events(arguments) => events::events(arguments),
         Command::Dead(arguments) => dead::dead(arguments),
         Command::Spool(arguments) => spool::spool(arguments),
+        Command::Rejected(arguments) => rejected::rejected(arguments),
+        Command::Explain(arguments) => explain::explain(arguments),
         Command::Check { config } => check::check(&config),
         Command::Providers { json } => providers::providers(json),
     }

@@ -89,6 +89,7 @@ fn read(input: &mut Input<'_>) -> Option<Scheme> {
         json_field: None,
         body_claim: if body_claim.is_empty() { None } else { Some(read_one(&format!("/{body_claim}"))?) },
         url: PublicUrl::Base("https://hooks.example.com".to_owned()),
+        handshakes: Vec::new(),
         setting: Some("a setting of the source".to_owned()),
     };
     let is_spelled = !kind.is_native() && !scheme.proof_in_words().is_empty();

@@ -1,4 +1,5 @@
-//! The admin listener of an ingest process: its metrics, its state and its spool. Events are looked at through a worker's.
+//! The admin listener of an ingest process: its metrics, its state, its spool and what it rejected. Events are looked at
+//! through a worker's.
 
 use std::sync::Arc;
 
@@ -18,14 +19,17 @@ use tidegate_shared::store::StoreError;
 use tidegate_shared::telemetry::chain;
 
 use crate::receive::Door;
-use crate::{respond, router};
+use crate::{openapi, respond, router};
+
+pub mod rejected;
 
 /// Rows of a page where none is asked for.
-const LIMIT_USUAL: usize = 50;
+pub(crate) const LIMIT_USUAL: usize = 50;
 /// Rows of a page at most.
-const LIMIT_MAX: usize = 1_000;
+pub(crate) const LIMIT_MAX: usize = 1_000;
 
-/// `/metrics` and the spool behind the admin token, `/health` and `/ready` in front of it.
+/// `/metrics`, the spool and the rejected requests behind the admin token; `/health`, `/ready` and `/openapi.json` in front
+/// of it.
 pub fn router(door: Arc<Door>, bearer: Bearer, metrics: PrometheusHandle) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(move || std::future::ready(metrics.render())))
@@ -33,8 +37,11 @@ pub fn router(door: Arc<Door>, bearer: Bearer, metrics: PrometheusHandle) -> Rou
         .route("/v1/spool/events", get(spooled))
         .route("/v1/spool/drain", post(drain))
         .with_state(Arc::clone(&door))
+        .merge(rejected::routes(&door).split_for_parts().0)
         .layer(middleware::from_fn_with_state(bearer, authorize));
-    guarded.merge(router::state_routes(door))
+    let document = openapi::document(rejected::routes(&door).into_openapi());
+    let described = Router::new().route("/openapi.json", get(move || std::future::ready(Json(document))));
+    guarded.merge(described).merge(router::state_routes(door))
 }
 
 async fn authorize(State(bearer): State<Bearer>, request: Request, next: Next) -> Response {
@@ -125,7 +132,7 @@ async fn drain(State(door): State<Arc<Door>>) -> Response {
     spool(State(door)).await.into_response()
 }
 
-fn bad_request(message: String) -> Response {
+pub(crate) fn bad_request(message: String) -> Response {
     respond::problem(StatusCode::BAD_REQUEST, "bad_request", message, false, &RequestId::generate())
 }
 

@@ -33,10 +33,12 @@ mod drain;
 pub mod handshake;
 pub mod keys;
 pub mod offered;
+pub mod openapi;
 mod pace;
 pub mod publish;
 pub mod readiness;
 pub mod receive;
+pub mod rejected;
 mod replay;
 pub mod respond;
 pub mod router;
@@ -117,24 +119,24 @@ pub struct Listeners {
     pub admin: Option<(TcpListener, PrometheusHandle)>,
 }
 
-/// As [`start`], on a thread of its own: what handlers in the same process do holds up no request, and a request moves
+/// As [`start`] with a door that was made before, on a thread of its own: what handlers in the same process do holds up no request, and a request moves
 /// between no processors.
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn start_on_a_thread(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks) -> std::io::Result<()> {
+pub fn start_on_a_thread(listeners: Listeners, config: &Config, door: Arc<Door>, tasks: &Tasks) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // A socket belongs to the runtime that watches it.
     let socket = listeners.door.into_std()?;
-    let door = {
+    let socket = {
         let _within = runtime.enter();
         TcpListener::from_std(socket)?
     };
-    let listeners = Listeners { door, ..listeners };
+    let listeners = Listeners { door: socket, ..listeners };
     let (config, tasks) = (config.clone(), tasks.clone());
     std::thread::Builder::new().name("door".to_owned()).spawn(move || {
         runtime.block_on(async {
-            start(listeners, &config, parts, &tasks);
+            start_door(listeners, &config, door, &tasks);
             tasks.ended().await;
         });
     })?;
@@ -143,9 +145,12 @@ pub fn start_on_a_thread(listeners: Listeners, config: &Config, parts: Parts, ta
 
 /// Starts receiving, until `tasks` is told to shut down; open requests then finish as jobs of `tasks`.
 pub fn start(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks) {
+    start_door(listeners, config, Arc::new(Door::new(config, parts, tasks.clone())), tasks);
+}
+
+fn start_door(listeners: Listeners, config: &Config, door: Arc<Door>, tasks: &Tasks) {
     let limits = Limits::of_the_door(&config.ingest);
     process::allow_open_files(2 * limits.connections_max.get() as u64 + OTHER_FILES);
-    let door = Arc::new(Door::new(config, parts, tasks.clone()));
     if let Some((listener, metrics)) = listeners.admin {
         let bearer = Bearer::new(config.admin.token.as_ref());
         let router = admin::router(Arc::clone(&door), bearer, metrics);
@@ -154,6 +159,9 @@ pub fn start(listeners: Listeners, config: &Config, parts: Parts, tasks: &Tasks)
     if let Some(spool) = door.parts.spool.clone() {
         let drain = Drain::new(Arc::clone(&door), spool);
         tasks.spawn("drain", drain.run());
+    }
+    if let Some(rejected) = door.rejected.clone() {
+        tasks.spawn("rejected", rejected.write(tasks.clone()));
     }
     let tasks_of_door = tasks.clone();
     tasks.spawn("door", async move {

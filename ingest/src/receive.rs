@@ -15,7 +15,7 @@ use metrics::Histogram;
 use tidegate_shared::config::{Config, ContentEncoding, OnUnavailable};
 use tidegate_shared::event::{EventId, RequestId, SourceName};
 use tidegate_shared::queue::PublishError;
-use tidegate_shared::signature::{Reply, VerifyError};
+use tidegate_shared::signature::{FetchedKey, Reply, VerifyError};
 use tidegate_shared::spool::SpoolError;
 use tidegate_shared::tasks::Tasks;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -27,6 +27,7 @@ use crate::handshake::{HandshakeError, shake};
 use crate::keys::{KeyError, Keys};
 use crate::pace::BodyPace;
 use crate::publish::{Accepted, Publish, PublishFailure};
+use crate::rejected::Rejected;
 use crate::source::{Counts, Source};
 use crate::verify::{Verified, VerifiedBatch, VerifiedEvent};
 
@@ -53,6 +54,8 @@ pub struct Door {
     /// An operator wants the spool to be drained without waiting.
     pub(crate) drain_now: Notify,
     pub(crate) admission: Admission,
+    /// What is kept of requests that do not verify.
+    pub(crate) rejected: Option<Arc<Rejected>>,
     keys: Keys,
     in_flight: Arc<Semaphore>,
 }
@@ -178,12 +181,15 @@ impl Door {
     #[must_use]
     pub fn new(config: &Config, parts: Parts, tasks: Tasks) -> Self {
         let permits = config.ingest.bytes_in_flight_max / PERMIT_BYTES;
+        let rejected = Rejected::new(config);
+        let intake = |name| rejected.as_ref().map(|rejected| rejected.intake(name));
         Self {
             sources: config
                 .sources
                 .iter()
-                .map(|(name, source)| (name.clone(), Arc::new(Source::new(source.clone()))))
+                .map(|(name, source)| (name.clone(), Arc::new(Source::new(source.clone(), intake(name)))))
                 .collect(),
+            rejected,
             unknown: Counts::of(""),
             publish_seconds: metrics::histogram!("tidegate_publish_seconds"),
             parts,
@@ -307,10 +313,7 @@ impl Door {
         if request.method != Method::POST {
             return Err(IngestError::MethodNotAllowed);
         }
-        let key = match request.needs()? {
-            Some(location) => Some(self.keys.get(location, source.verifier()).await.map_err(IngestError::NoKey)?),
-            None => None,
-        };
+        let key = self.key_of(&request).await?;
         let verified = if request.body.len() <= VERIFIED_INLINE_MAX {
             request.verify(key.as_ref())?
         } else {
@@ -335,6 +338,12 @@ impl Door {
         let admitting = stream::iter(events).map(|event| self.admit(event)).buffer_unordered(ADMITTED_AT_ONCE);
         let accepted: Vec<Accepted> = admitting.try_collect().await?;
         Ok(Accepted::all(id, request_id, &accepted))
+    }
+
+    /// The key that the request names, where its provider keeps it.
+    pub(crate) async fn key_of(&self, request: &RawRequest) -> Result<Option<FetchedKey>, IngestError> {
+        let Some(location) = request.needs()? else { return Ok(None) };
+        self.keys.get(location, request.source.verifier()).await.map(Some).map_err(IngestError::NoKey)
     }
 
     async fn admit(&self, verified: VerifiedEvent) -> Result<Accepted, IngestError> {

@@ -126,7 +126,7 @@ pub(crate) fn verify_code(error: &VerifyError) -> (StatusCode, &'static str) {
 }
 
 /// One sentence for the sender: what is wrong and what to do, and nothing about our insides.
-fn message(error: &IngestError) -> String {
+pub(crate) fn message(error: &IngestError) -> String {
     match error {
         IngestError::Unverified(VerifyError::InvalidSignature) => {
             "no live secret of this source matches the signature; check the secret and that the body is sent unchanged"

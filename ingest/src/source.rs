@@ -9,6 +9,7 @@ use tidegate_shared::signature::Verifier;
 
 use crate::admission::Gate;
 use crate::offered::Offered;
+use crate::rejected::Intake;
 
 /// One source, as every step of the path needs it.
 #[derive(Debug)]
@@ -19,14 +20,16 @@ pub struct Source {
     pub(crate) gate: Gate,
     /// The secret that its provider offers, where it does.
     pub(crate) offered: Option<Offered>,
+    /// Where its requests go that do not verify, if they are kept.
+    pub(crate) rejected: Option<Intake>,
 }
 
 impl Source {
-    pub(crate) fn new(config: SourceConfig) -> Self {
+    pub(crate) fn new(config: SourceConfig, rejected: Option<Intake>) -> Self {
         let counts = Counts::of(config.name.as_str());
         let gate = Gate::new(config.name.clone(), &config.admission);
         let offered = config.offered_secret.clone().map(Offered::new);
-        Self { config, counts, gate, offered }
+        Self { config, counts, gate, offered, rejected }
     }
 
     /// What judges its requests now.

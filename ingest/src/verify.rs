@@ -51,7 +51,7 @@ impl RawRequest {
         let reply = self.source.verifier().open_handshake(&self.received(), self.received_at);
         reply.map_err(|error| {
             self.count(outcome(&error));
-            IngestError::Unverified(error)
+            self.refused(error)
         })
     }
 
@@ -63,7 +63,7 @@ impl RawRequest {
         let needed = self.source.verifier().needs(&self.received());
         needed.map_err(|error| {
             self.count(outcome(&error));
-            IngestError::Unverified(error)
+            self.refused(error)
         })
     }
 
@@ -82,7 +82,7 @@ impl RawRequest {
         };
         let judged = judged.and_then(|judgement| Ok((judgement, items?)));
         self.count(judged.as_ref().map_or_else(outcome, |_| "verified"));
-        let (judgement, items) = judged.map_err(IngestError::Unverified)?;
+        let (judgement, items) = judged.map_err(|error| self.refused(error))?;
         Ok(match judgement {
             Judgement::Handshake(reply) => Verified::Handshake(reply),
             Judgement::Event(identity) => {
@@ -125,7 +125,7 @@ impl RawRequest {
         }
     }
 
-    fn received(&self) -> Received<'_> {
+    pub(crate) fn received(&self) -> Received<'_> {
         let target = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         Received { method: &self.method, target, headers: &self.headers, body: &self.body }
     }

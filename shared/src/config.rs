@@ -24,6 +24,7 @@ use crate::process::Patience;
 use crate::provider::Success;
 use crate::queue::rabbitmq::RabbitMqSettings;
 use crate::queue::{HandlerQueue, Topology};
+use crate::signature::explain::Suspect;
 use crate::signature::{Batch, DatedSecret, Scheme, Secret, SecretError, Verifier};
 
 mod admission;
@@ -115,6 +116,8 @@ pub struct IngestConfig {
     pub shutdown_grace: Duration,
     /// Where events wait for the broker.
     pub spool: SpoolConfig,
+    /// What is kept of requests that do not verify.
+    pub rejected: RejectedConfig,
 }
 
 impl IngestConfig {
@@ -186,6 +189,17 @@ pub struct SpoolConfig {
     pub bytes_max: usize,
     /// While the oldest event waits for longer than this, further ones are refused. Nothing is ever dropped.
     pub age_max: Duration,
+}
+
+/// `[ingest.rejected]`: what is kept of requests that do not verify.
+#[derive(Debug, Clone)]
+pub struct RejectedConfig {
+    /// Requests of each source at most; none if 0.
+    pub keep: usize,
+    /// Bytes of all of them at most.
+    pub bytes_max: usize,
+    /// The folder, if it is not the usual one; see [`Config::rejected_path`].
+    pub path: Option<PathBuf>,
 }
 
 /// `[retention]`: how long what is done with is remembered at least; `None` for ever.
@@ -291,6 +305,14 @@ impl SourceConfig {
     pub fn verifier_with(&self, more: Secret) -> Result<Verifier, SecretError> {
         let secrets: Vec<DatedSecret> = self.secrets.iter().cloned().chain([more.into()]).collect();
         Verifier::try_new_dated(self.scheme.clone(), &secrets)
+    }
+}
+
+impl SourceConfig {
+    /// The source as [`crate::signature::explain`] asks about it.
+    #[must_use]
+    pub fn suspect(&self) -> Suspect<'_> {
+        Suspect { name: self.name.as_str(), provider: &self.provider, scheme: &self.scheme, secrets: &self.secrets }
     }
 }
 
@@ -406,6 +428,16 @@ impl Config {
                 Err(ConfigError { file: "the command line".to_owned(), mistakes: vec![mistake] })
             }
         }
+    }
+
+    /// Where requests that did not verify are kept: beside the embedded store, or in a folder of their own.
+    #[must_use]
+    pub fn rejected_path(&self) -> PathBuf {
+        let usual = || match &self.backend {
+            Backend::Embedded { path } => path.join("rejected"),
+            Backend::Distributed(_) => "./tidegate-rejected".into(),
+        };
+        self.ingest.rejected.path.clone().unwrap_or_else(usual)
     }
 
     /// The queues that this configuration needs.

@@ -4,8 +4,9 @@
 //! [`wire`], made durable by the [`queue`], and applied exactly once in the [`ledger`]; what external APIs answered
 //! meanwhile is kept by the [`cache`]. While the broker is away, events may wait in the [`spool`]. [`store`] is the
 //! embedded database behind these ports where no servers are wanted, and [`redis`] the server behind two of them where
-//! they are. [`config`] is the one file for all binaries; [`serve`], [`tasks`], [`health`] and [`telemetry`] are how
-//! every process listens, lives, answers and tells. [`net`] and [`rate`] are who may ask, and how often.
+//! they are. What did not verify is kept for a while by [`rejected`]. [`config`] is the one file for all binaries;
+//! [`serve`], [`tasks`], [`health`] and [`telemetry`] are how every process listens, lives, answers and tells. [`net`] and
+//! [`rate`] are who may ask, and how often.
 
 pub mod bearer;
 pub mod cache;
@@ -28,6 +29,7 @@ pub mod queue;
 pub mod random;
 pub mod rate;
 pub mod redis;
+pub mod rejected;
 pub mod serve;
 pub mod signature;
 pub mod spool;

@@ -50,6 +50,8 @@ mod signed_text;
 mod tag;
 mod verify;
 
+pub mod explain;
+
 pub use batch::{Batch, BatchText, ITEMS_MAX, Item};
 pub use check::{LOCATIONS_MAX, SchemeError};
 pub use claimed::SIGNATURES_MAX;

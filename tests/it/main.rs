@@ -28,6 +28,7 @@ mod orders;
 mod outages;
 mod promises;
 mod refuses;
+mod rejected;
 mod replays;
 mod retries;
 mod rotations;

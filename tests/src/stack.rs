@@ -1,7 +1,7 @@
 //! Tidegate as a user runs it, on one of the two backends, with a configuration of the test's.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,6 +204,7 @@ impl Stack {
                 (Store::Distributed { _servers: servers, urls, namespace }, backend)
             }
         };
+        let config = with_rejected_path(config, &folder.path().join("rejected"));
         std::fs::write(folder.path().join("tidegate.toml"), format!("{config}\n[backend]\n{backend}"))?;
         let (variables, ingests, workers) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { store, folder, http: client(), variables, ingests, workers })
@@ -352,6 +353,18 @@ impl Stack {
         }
     }
 
+    /// Where requests that did not verify are kept, unless the test says where itself.
+    #[must_use]
+    pub fn rejected(&self) -> PathBuf {
+        self.folder.path().join("rejected")
+    }
+
+    /// The admin API of the first ingest.
+    #[must_use]
+    pub fn door_admin(&self) -> String {
+        format!("http://{}", self.ingests[0].admin)
+    }
+
     /// The folder of the embedded store.
     #[must_use]
     pub fn data(&self) -> PathBuf {
@@ -381,7 +394,19 @@ impl Stack {
     /// # Errors
     /// If it does not answer 2xx.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let request = self.http.request(method, format!("{}{path}", self.admin()));
+        self.ask_at(&self.admin(), method, path, body).await
+    }
+
+    /// Asks the admin API of the first ingest.
+    ///
+    /// # Errors
+    /// If it does not answer 2xx.
+    pub async fn ask_door(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.ask_at(&self.door_admin(), method, path, body).await
+    }
+
+    async fn ask_at(&self, admin: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let request = self.http.request(method, format!("{admin}{path}"));
         let request = match body {
             Some(body) => request.json(body),
             None => request,
@@ -565,5 +590,20 @@ impl Stack {
         delete_topology(&configured.rabbitmq, &config.topology()).await?;
         let client = self.connect_ledger().await?;
         Ok(client.batch_execute(&format!("DROP SCHEMA IF EXISTS {namespace:?} CASCADE")).await?)
+    }
+}
+
+/// Each stack keeps what it rejects in a folder of its own: the usual one is where the tests run.
+fn with_rejected_path(config: &str, path: &Path) -> String {
+    const TABLE: &str = "[ingest.rejected]\n";
+    let table = format!("{TABLE}path = {path:?}\n");
+    match config.split_once(TABLE) {
+        Some((_, rest))
+            if rest.lines().take_while(|line| !line.starts_with('[')).any(|line| line.starts_with("path")) =>
+        {
+            config.to_owned()
+        }
+        Some((before, rest)) => format!("{before}{table}{rest}"),
+        None => format!("{config}\n{table}"),
     }
 }

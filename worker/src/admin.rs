@@ -87,15 +87,17 @@ impl Admin {
     }
 }
 
-/// The whole admin API.
-pub(crate) fn router(admin: Arc<Admin>, metrics: PrometheusHandle) -> Router {
+/// The whole admin API; `more` is what another half in the same process answers behind the same token.
+pub(crate) fn router(admin: Arc<Admin>, metrics: PrometheusHandle, more: Option<OpenApiRouter>) -> Router {
     let (guarded, _) = routes().split_for_parts();
+    let (more, described) = more.map(OpenApiRouter::split_for_parts).unzip();
     let guarded = guarded
         .layer(Extension(metrics))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize))
-        .with_state(Arc::clone(&admin));
-    let open = state_routes(admin).merge(openapi::router()).fallback(answer::nothing_here);
+        .with_state(Arc::clone(&admin))
+        .merge(more.unwrap_or_default())
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize));
+    let open = state_routes(admin).merge(openapi::router(described)).fallback(answer::nothing_here);
     guarded.merge(open).method_not_allowed_fallback(answer::method_not_allowed).layer(middleware::from_fn(answer::mark))
 }
 

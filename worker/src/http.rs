@@ -64,7 +64,7 @@ pub(crate) fn router(http: Arc<Http>, state: Router, logins: LoginState) -> Rout
         .with_state(Arc::clone(&http))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(http, caller::identify));
-    let open = state.merge(logins).merge(openapi::router()).fallback(answer::nothing_here);
+    let open = state.merge(logins).merge(openapi::router(None)).fallback(answer::nothing_here);
     guarded.merge(open).method_not_allowed_fallback(answer::method_not_allowed).layer(middleware::from_fn(answer::mark))
 }
 

@@ -9,6 +9,7 @@
 //!
 //! A worker of one's own is a few lines: see [`Worker`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,6 +25,7 @@ use tidegate_shared::redis::RedisServer;
 use tidegate_shared::serve::{Limits, serve};
 use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
+use utoipa_axum::router::OpenApiRouter;
 
 pub mod admin;
 mod answer;
@@ -95,12 +97,20 @@ impl Parts {
 }
 
 /// The listeners of a worker process.
-#[derive(Debug)]
 pub struct Listeners {
     /// The admin API, with the process's metrics.
     pub admin: (TcpListener, PrometheusHandle),
+    /// What another half in the same process answers on the admin API, behind its token.
+    pub more_admin: Option<OpenApiRouter>,
     /// The worker's API, where it is wanted.
     pub http: Option<TcpListener>,
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { admin: (admin, _), more_admin: _, http } = self;
+        f.debug_struct("Listeners").field("admin", admin).field("http", http).finish_non_exhaustive()
+    }
 }
 
 /// Starts the worker, until `tasks` is told to shut down; open deliveries then finish as jobs of `tasks`.
@@ -130,7 +140,8 @@ pub fn start(
         tasks.spawn("sweep", http::sweep(parts.ledger.clone(), tasks.shutdown().clone()));
     }
     let (listener, metrics) = listeners.admin;
-    tasks.spawn("admin listener", serve(listener, admin::router(Arc::clone(&admin), metrics), limits, tasks.clone()));
+    let router = admin::router(Arc::clone(&admin), metrics, listeners.more_admin);
+    tasks.spawn("admin listener", serve(listener, router, limits, tasks.clone()));
     tasks.spawn("worker", consume_all(config.clone(), handlers, parts, apis, admin, tasks.clone()));
     Ok(())
 }

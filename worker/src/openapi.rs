@@ -4,9 +4,10 @@
 //! are part of this program, and a policy holds the page to them: it works without a network.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::response::Response;
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use http::{HeaderName, HeaderValue, header};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
@@ -124,15 +125,21 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// `/openapi.json` and the page at `/docs`. They tell nothing of what is in a worker, so they are open.
-pub(crate) fn router() -> Router {
+/// `/openapi.json` and the page at `/docs`. They tell nothing of what is in a worker, so they are open. `more` describes the
+/// routes of another half in the same process.
+pub(crate) fn router(more: Option<utoipa::openapi::OpenApi>) -> Router {
     let config = Config::new(["/openapi.json"])
         // The validator is a service on the Internet.
         .validator_url("none")
         .deep_linking(true);
     let page = Router::from(SwaggerUi::new("/docs").config(config));
-    page.layer(middleware::map_response(guard)).merge(own().split_for_parts().0)
+    let own = own().split_for_parts().0.layer(Extension(More(more.map(Arc::new))));
+    page.layer(middleware::map_response(guard)).merge(own)
 }
+
+/// What another half in the same process adds to the document.
+#[derive(Clone)]
+struct More(Option<Arc<utoipa::openapi::OpenApi>>);
 
 fn own<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
     OpenApiRouter::new().routes(routes!(openapi_json))
@@ -145,8 +152,12 @@ fn own<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
     tag = "state",
     responses((status = 200, description = "OpenAPI 3.1.", body = Object))
 )]
-async fn openapi_json() -> Json<utoipa::openapi::OpenApi> {
-    Json(document())
+async fn openapi_json(Extension(More(more)): Extension<More>) -> Json<utoipa::openapi::OpenApi> {
+    let mut document = document();
+    if let Some(more) = more {
+        document.merge(more.as_ref().clone());
+    }
+    Json(document)
 }
 
 async fn guard(mut response: Response) -> Response {

@@ -89,7 +89,7 @@ impl Worker {
         let at = http.as_ref().map(TcpListener::local_addr).transpose()?;
         tracing::info!(admin = %admin.local_addr()?, http = at.map(tracing::field::display), "tidegate-worker is starting");
         let parts = Parts::connect(&config, &process.links)?;
-        let listeners = Listeners { admin: (admin, telemetry::start_metrics(&process.work)), http };
+        let listeners = Listeners { admin: (admin, telemetry::start_metrics(&process.work)), more_admin: None, http };
         start(listeners, &config, &self.registry, parts, &process.work)?;
         let patience = Patience { drain_delay: Duration::ZERO, grace: config.worker.shutdown_grace };
         Ok(process::run_until_stopped(&process, patience).await?)

@@ -14,8 +14,8 @@ use super::reader::{Context, Section, nearest};
 use super::setting::{ByteCount, OrOff, ServerUrl};
 use super::{
     AdminConfig, ApiConfig, ApiPreset, BUILT_IN_HANDLERS, Backend, ClaimsConfig, Config, HandlerConfig, IngestConfig,
-    ORDERS_APIS, OnUnavailable, PublisherKind, RetentionConfig, Servers, SourceConfig, SpoolConfig, WorkerConfig,
-    admission, api, http, source,
+    ORDERS_APIS, OnUnavailable, PublisherKind, RejectedConfig, RetentionConfig, Servers, SourceConfig, SpoolConfig,
+    WorkerConfig, admission, api, http, source,
 };
 use crate::claims::redis::RedisSettings;
 use crate::event::{ApiName, HandlerName, SourceName};
@@ -87,11 +87,22 @@ fn read_ingest(section: Section<'_>) -> IngestConfig {
             bytes_max: section.or("spool_bytes_max", ByteCount(1 << 30)).0,
             age_max: section.or("spool_age_max", DAY),
         },
+        rejected: read_rejected(section.section("rejected")),
     };
     if config.bytes_in_flight_max < config.body_limit {
         section
             .mistake("bytes_in_flight_max", "must be at least body_limit, or no large body is ever taken".to_owned());
     }
+    section.finish();
+    config
+}
+
+fn read_rejected(section: Section<'_>) -> RejectedConfig {
+    let config = RejectedConfig {
+        keep: section.or("keep", 100),
+        bytes_max: section.or("bytes_max", ByteCount(16 << 20)).0,
+        path: section.get("path"),
+    };
     section.finish();
     config
 }

@@ -37,6 +37,7 @@ fn explained<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, String>
 setting!(String, "text", |text| Ok(text.to_owned()));
 setting!(bool, "true or false", |text| quiet(text.parse()));
 setting!(SocketAddr, "an address with a port, such as \"127.0.0.1:3000\"", |text| quiet(text.parse()));
+setting!(usize, "a whole number from 0", |text| quiet(text.parse()));
 setting!(NonZeroUsize, "a whole number from 1", |text| quiet(text.parse()));
 setting!(NonZeroU32, "a whole number from 1", |text| quiet(text.parse()));
 setting!(NonZeroU16, "a whole number from 1 to 65535", |text| quiet(text.parse()));

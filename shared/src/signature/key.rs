@@ -133,14 +133,30 @@ impl Key {
         if scheme.kind == Kind::Plaid {
             return pair().map(|_| Self::Api(secret.clone()));
         }
-        Ok(match (scheme.kind, scheme.hash) {
+        Ok(Self::shared(scheme, bytes))
+    }
+
+    /// Prepares bytes that a secret may have been meant to be, however few; `None` if no key of the scheme's kind can be
+    /// made of them. To explain only: [`Self::try_new`] is the one that refuses what is too weak.
+    pub(super) fn of_bytes(scheme: &Scheme, bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
+        let kind = scheme.kind;
+        if kind.has_public_keys() {
+            return PublicKey::try_new(kind, scheme.hash, &bytes, 0).ok().map(Self::Public);
+        }
+        let has_own_form = kind.fetches_keys() || kind == Kind::Braintree;
+        (!has_own_form).then(|| Self::shared(scheme, bytes))
+    }
+
+    /// The key of a secret that both sides know.
+    fn shared(scheme: &Scheme, bytes: Zeroizing<Vec<u8>>) -> Self {
+        match (scheme.kind, scheme.hash) {
             (Kind::Token | Kind::Basic | Kind::MicrosoftGraph, _) => Self::Token(token_tag(&bytes)),
             (Kind::PlainHash, hash) => Self::Plain(hash, bytes),
             (_, Hash::Sha1) => Self::HmacSha1(keyed(&bytes)),
             (_, Hash::Sha256) => Self::HmacSha256(keyed(&bytes)),
             (_, Hash::Sha384) => Self::HmacSha384(keyed(&bytes)),
             (_, Hash::Sha512) => Self::HmacSha512(keyed(&bytes)),
-        })
+        }
     }
 
     /// Whether any of the `claimed` signatures is this key's over `text`.

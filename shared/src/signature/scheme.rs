@@ -3,10 +3,11 @@
 use http::HeaderName;
 
 use super::native;
+use super::received::Reader;
 use super::word::word;
 use super::{
-    Composed, Encoding, Handshake, Hash, KeyForm, Kind, Location, Piece, Pointer, PublicUrl, SignatureFormat, Template,
-    TimestampFrom, TimestampRule,
+    Composed, Encoding, Handshake, Hash, KeyForm, Kind, Location, Piece, Pointer, PublicUrl, Received, SignatureFormat,
+    Template, TimestampFrom, TimestampRule,
 };
 
 /// Everything that tells one provider's requests from forged ones, and one event from another.
@@ -93,6 +94,23 @@ impl Scheme {
     #[must_use]
     pub fn sends_secret_in(&self, header: &HeaderName) -> bool {
         self.kind.is_token() && self.signature.iter().any(|place| place.header() == Some(header))
+    }
+
+    /// The secrets that a request sends itself in its body, as values; `None` if they cannot be told from the rest of it.
+    #[must_use]
+    pub fn secrets_in_body(&self, received: &Received<'_>) -> Option<Vec<String>> {
+        if self.kind == Kind::MicrosoftGraph {
+            return native::microsoft_graph::client_states(received.body);
+        }
+        let pointers = self.pointers();
+        let mut reader = Reader::new(received, &pointers, self.json_field.as_deref());
+        let mut secrets = Vec::new();
+        for place in self.signature.iter().filter(|place| self.kind.is_token() && place.is_in_body()) {
+            if let Some(value) = reader.read_once(place).ok()? {
+                secrets.push(String::from_utf8(value.into_owned()).ok()?);
+            }
+        }
+        Some(secrets)
     }
 
     /// The timestamps and ids that go with the signature at `position`.

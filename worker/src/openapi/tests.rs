@@ -53,7 +53,8 @@ async fn every_route_is_documented() {
     let admin = Arc::new(Admin::new(&http, parts, Apis::default(), tasks.clone()));
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let state = admin::state_routes(Arc::clone(&admin));
-    let routers = [admin::router(admin, metrics), worker_api::router(http_state, state, LoginState::new([], &[]))];
+    let routers =
+        [admin::router(admin, metrics, None), worker_api::router(http_state, state, LoginState::new([], &[]))];
 
     let routed = routers.iter().flat_map(paths);
     let routed: BTreeSet<_> = routed.filter(|path| !path.starts_with("/docs")).collect();

@@ -30,6 +30,12 @@ struct Item<'b> {
     client_state: Option<Cow<'b, str>>,
 }
 
+/// Every secret that the items carry; `None` if they cannot be read.
+pub(in super::super) fn client_states(body: &[u8]) -> Option<Vec<String>> {
+    let notifications: Notifications<'_> = serde_json::from_slice(body).ok()?;
+    Some(notifications.value.into_iter().filter_map(|item| item.client_state).map(Cow::into_owned).collect())
+}
+
 pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '_>) -> Result<Proven<'a>, VerifyError> {
     const UNREADABLE: VerifyError = VerifyError::MalformedRequest { what: "the body holds no notifications" };
     let body = reader.received.body;

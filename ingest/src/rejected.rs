@@ -1,0 +1,422 @@
+//! Rejected: keeps requests that do not verify, off the path of the others, to be explained and let in later.
+//!
+//! The door's part is a look at a bound and a copy. A task of its own takes the credentials out and writes the rest, a few
+//! times a second. Whatever exceeds a bound is dropped and counted: a flood of forged requests costs no request its time,
+//! and the disk no more than the ring.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics::Counter;
+use serde::Serialize;
+use tidegate_shared::config::{Config, SourceConfig};
+use tidegate_shared::event::SourceName;
+use tidegate_shared::rejected::{BODY_KEPT_MAX, Bounds, RejectedRequest, Ring, RingError, Row, SealedRequest, Sealer};
+use tidegate_shared::signature::explain::{Cause, Explanation, Question, Suspect, explain};
+use tidegate_shared::signature::{Received, VerifyError};
+use tidegate_shared::tasks::Tasks;
+use tidegate_shared::telemetry::chain;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::receive::{Door, IngestError, RawRequest};
+use crate::respond;
+use crate::source::Source;
+
+/// Requests that may wait to be written.
+const WAITING_MAX: usize = 256;
+/// Bytes that they may hold.
+const WAITING_BYTES_MAX: usize = 2 << 20;
+/// Between two writes: each is an fsync, on a disk that events may need.
+const WRITE_EVERY: Duration = Duration::from_millis(500);
+/// After a write that failed, until the next is tried.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// Requests of one source that are taken in a second, once as many as it keeps were taken at once. More would only push
+/// each other out, and what came before them.
+const TAKEN_PER_SECOND: f64 = 5.0;
+
+/// The rejected requests of the door.
+#[derive(Debug)]
+pub struct Rejected {
+    ring: Ring,
+    sealer: Arc<Sealer>,
+    waiting: Arc<Waiting>,
+    keep: usize,
+}
+
+impl Rejected {
+    /// What the configuration wants to be kept; `None` if that is nothing.
+    pub(crate) fn new(config: &Config) -> Option<Arc<Self>> {
+        let settings = &config.ingest.rejected;
+        let bounds = Bounds { keep: settings.keep, bytes_max: settings.bytes_max };
+        (settings.keep > 0).then(|| {
+            Arc::new(Self {
+                ring: Ring::new(config.rejected_path(), bounds),
+                sealer: Arc::new(Sealer::new(config.sources.values())),
+                waiting: Arc::default(),
+                keep: settings.keep,
+            })
+        })
+    }
+
+    /// The way in for the requests of one source.
+    pub(crate) fn intake(&self, source: &SourceName) -> Intake {
+        let full = f64::from(u32::try_from(self.keep).unwrap_or(u32::MAX));
+        Intake {
+            waiting: Arc::clone(&self.waiting),
+            dropped: metrics::counter!("tidegate_rejected_dropped_total", "source" => source.as_str().to_owned()),
+            full,
+            bucket: Mutex::new((full, Instant::now())),
+        }
+    }
+
+    /// Writes what waits, until the shutdown and what waits then.
+    pub(crate) async fn write(self: Arc<Self>, tasks: Tasks) {
+        let shutdown = tasks.shutdown();
+        while !shutdown.is_cancelled() {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.waiting.some.notified() => {}
+            }
+            let pause = self.write_waiting().await;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        self.write_waiting().await;
+    }
+
+    /// Writes what waits now; says how long to leave the disk alone.
+    async fn write_waiting(&self) -> Duration {
+        let taken = self.waiting.take();
+        if taken.is_empty() {
+            return Duration::ZERO;
+        }
+        let (count, sealer) = (taken.len() as u64, Arc::clone(&self.sealer));
+        let seal = move || taken.into_iter().map(|request| sealer.seal(request)).collect::<Vec<_>>();
+        let written = match tokio::task::spawn_blocking(seal).await {
+            Ok(sealed) => self.ring.keep(sealed).await,
+            Err(_) => Err(RingError::Closed),
+        };
+        match written {
+            Ok(()) => {
+                metrics::counter!("tidegate_rejected_total", "outcome" => "kept").increment(count);
+                WRITE_EVERY
+            }
+            Err(error) => {
+                metrics::counter!("tidegate_rejected_total", "outcome" => "failed").increment(count);
+                tracing::warn!(error = %chain(&error), count, "rejected requests are not kept");
+                PAUSE_AFTER_FAILURE
+            }
+        }
+    }
+}
+
+/// Requests that wait to be written. In memory, as they came.
+#[derive(Default)]
+struct Waiting {
+    queue: Mutex<(VecDeque<RejectedRequest>, usize)>,
+    some: Notify,
+}
+
+impl std::fmt::Debug for Waiting {
+    /// Shows no request: each is as it came.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("requests", &self.queue().0.len()).finish_non_exhaustive()
+    }
+}
+
+impl Waiting {
+    /// Takes a request, made only if there is room for `bytes` of it.
+    fn offer(&self, bytes: usize, make: impl FnOnce() -> RejectedRequest) -> bool {
+        {
+            let mut queue = self.queue();
+            if queue.0.len() >= WAITING_MAX || queue.1 + bytes > WAITING_BYTES_MAX {
+                return false;
+            }
+            queue.1 += bytes;
+            queue.0.push_back(make());
+        }
+        self.some.notify_one();
+        true
+    }
+
+    fn take(&self) -> VecDeque<RejectedRequest> {
+        std::mem::take(&mut *self.queue()).0
+    }
+
+    fn queue(&self) -> MutexGuard<'_, (VecDeque<RejectedRequest>, usize)> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way in for the requests of one source.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    waiting: Arc<Waiting>,
+    dropped: Counter,
+    /// Requests that may be taken at once.
+    full: f64,
+    /// How many may be taken now, and since when that is so.
+    bucket: Mutex<(f64, Instant)>,
+}
+
+impl Intake {
+    fn offer(&self, bytes: usize, make: impl FnOnce() -> RejectedRequest) {
+        let taken = self.may_take(Instant::now()) && self.waiting.offer(bytes, make);
+        if !taken {
+            self.dropped.increment(1);
+        }
+    }
+
+    fn may_take(&self, now: Instant) -> bool {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, since) = *bucket;
+        let left = (left + now.saturating_duration_since(since).as_secs_f64() * TAKEN_PER_SECOND).min(self.full);
+        let may = left >= 1.0;
+        *bucket = (if may { left - 1.0 } else { left }, now);
+        may
+    }
+}
+
+impl RawRequest {
+    /// The refusal of this request, which is kept as it is, within the bounds, where the configuration wants that.
+    pub(crate) fn refused(&self, error: VerifyError) -> IngestError {
+        let error = IngestError::Unverified(error);
+        if let Some(intake) = &self.source.rejected {
+            let body = (self.body.len() <= BODY_KEPT_MAX).then_some(&self.body);
+            let bytes = body.map_or(0, Bytes::len) + self.headers.values().map(http::HeaderValue::len).sum::<usize>();
+            intake.offer(bytes, || RejectedRequest {
+                id: RejectedRequest::new_id(),
+                source: self.source.config.name.clone(),
+                request_id: self.request_id.clone(),
+                received_at: self.received_at,
+                code: respond::row(&error).code.to_owned(),
+                message: respond::message(&error),
+                method: self.method.clone(),
+                target: self.received().target.to_owned(),
+                headers: self.headers.clone(),
+                // A copy: the original counts against the bytes in flight for as long as it lives.
+                body: body.map(|body| Bytes::copy_from_slice(body)),
+                body_bytes: self.body.len(),
+            });
+        }
+        error
+    }
+}
+
+/// A request that could not be let in, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// Its id.
+    pub id: String,
+    /// The error's code.
+    pub code: String,
+    /// The error in one sentence.
+    pub message: String,
+}
+
+/// What became of requests that were to be let in.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Released {
+    /// Ids of those that were accepted, and are kept no more.
+    pub released: Vec<String>,
+    /// Those that are kept still.
+    pub refused: Vec<Refused>,
+}
+
+/// What an operator asks for that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RejectedError {
+    /// `ingest.rejected.keep` is 0.
+    #[error("no rejected requests are kept: ingest.rejected.keep is 0")]
+    Off,
+    /// There is none with this id.
+    #[error("there is no rejected request {id:?}")]
+    NotFound {
+        /// The id.
+        id: String,
+    },
+    /// The ring cannot be used.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+}
+
+impl Door {
+    fn ring(&self) -> Result<&Rejected, RejectedError> {
+        self.rejected.as_deref().ok_or(RejectedError::Off)
+    }
+
+    /// Rejected requests, the newest first; none where none are kept.
+    ///
+    /// # Errors
+    /// If the ring cannot be read.
+    pub(crate) async fn rejected(
+        &self,
+        source: Option<SourceName>,
+        before: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<Row>, RejectedError> {
+        match &self.rejected {
+            Some(rejected) => Ok(rejected.ring.list(source, before, limit).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The rejected request called `id`.
+    pub(crate) async fn rejected_request(&self, id: &str) -> Result<SealedRequest, RejectedError> {
+        let found = self.ring()?.ring.get(id).await?;
+        found.ok_or_else(|| RejectedError::NotFound { id: id.to_owned() })
+    }
+
+    /// Says why the rejected request called `id` did not verify.
+    pub(crate) async fn explain(&self, id: &str) -> Result<Explanation, RejectedError> {
+        let sealed = self.rejected_request(id).await?;
+        let rejected = self.ring()?;
+        let source = sealed.request().source.clone();
+        let Some(own) = self.sources.get(&source) else {
+            return Ok(Explanation {
+                cause: "no_source",
+                explained: true,
+                why: format!("There is no source {source} any more."),
+                advice: "Configure it again, or leave the request to be pushed out.".to_owned(),
+            });
+        };
+        let sealer = Arc::clone(&rejected.sealer);
+        let open = move || sealed.opened(&sealer.likely(&sealed.request().source));
+        let (request, left) = tokio::task::spawn_blocking(open).await.map_err(|_| RingError::Closed)?;
+        let needed = match raw(own, &request) {
+            Some(raw) => self.key_of(&raw).await.unwrap_or_default(),
+            None => return Ok(Cause::BodyNotKept.explanation()),
+        };
+        let configs: BTreeMap<SourceName, SourceConfig> =
+            self.sources.iter().map(|(name, source)| (name.clone(), source.config.clone())).collect();
+        let search = move || explain_request(&configs, &request, needed.as_ref());
+        let cause = tokio::task::spawn_blocking(search).await.map_err(|_| RingError::Closed)?;
+        // A credential that no candidate opened is not ours, nor ours written otherwise.
+        let is_unknown = left > 0 && cause == Cause::Unexplained && own.config.scheme.kind.is_token();
+        Ok(if is_unknown { Cause::UnknownCredential } else { cause }.explanation())
+    }
+
+    /// Verifies rejected requests again, as of when each was received, and lets in those that do.
+    ///
+    /// # Errors
+    /// If the ring cannot be read or written. What was let in and is kept still is a duplicate the next time.
+    pub(crate) async fn release(self: &Arc<Self>, ids: Vec<String>) -> Result<Released, RejectedError> {
+        let mut all = Released::default();
+        for id in ids {
+            match self.release_one(&id).await? {
+                Ok(()) => {
+                    self.ring()?.ring.remove(&id).await?;
+                    metrics::counter!("tidegate_rejected_released_total").increment(1);
+                    all.released.push(id);
+                }
+                Err((code, message)) => all.refused.push(Refused { id, code, message }),
+            }
+        }
+        tracing::info!(
+            released = all.released.len(),
+            refused = all.refused.len(),
+            "rejected requests were tried again"
+        );
+        Ok(all)
+    }
+
+    /// The ids of every rejected request of a source, the oldest first.
+    pub(crate) async fn rejected_of(&self, source: &SourceName) -> Result<Vec<String>, RejectedError> {
+        Ok(self.ring()?.ring.ids_of(source).await?)
+    }
+
+    async fn release_one(self: &Arc<Self>, id: &str) -> Result<Result<(), (String, String)>, RejectedError> {
+        let refused = |code: &str, message: String| Ok(Err((code.to_owned(), message)));
+        let rejected = self.ring()?;
+        let Some(sealed) = rejected.ring.get(id).await? else {
+            return refused("not_found", format!("there is no rejected request {id:?}"));
+        };
+        let Some(source) = self.sources.get(&sealed.request().source) else {
+            return refused("unknown_source", format!("there is no source {:?}", sealed.request().source.as_str()));
+        };
+        let sealer = Arc::clone(&rejected.sealer);
+        let open = move || sealed.opened(&sealer.exact(&sealed.request().source)).0;
+        let request = tokio::task::spawn_blocking(open).await.map_err(|_| RingError::Closed)?;
+        let Some(raw) = raw(source, &request) else {
+            return refused("body_not_kept", "the body was not kept; have it sent again".to_owned());
+        };
+        match self.receive(raw).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => refused(respond::row(&error).code, respond::message(&error)),
+        }
+    }
+}
+
+/// The request as it came; its refusal is not kept once more. `None` if its body was not kept.
+fn raw(source: &Source, request: &RejectedRequest) -> Option<RawRequest> {
+    Some(RawRequest {
+        source: Arc::new(Source::new(source.config.clone(), None)),
+        method: request.method.clone(),
+        uri: request.target.parse().ok()?,
+        headers: request.headers.clone(),
+        body: request.body.clone()?,
+        request_id: request.request_id.clone(),
+        received_at: request.received_at,
+    })
+}
+
+/// Asks for the cause, with all that the configuration knows.
+fn explain_request(
+    sources: &BTreeMap<SourceName, SourceConfig>,
+    request: &RejectedRequest,
+    key: Option<&tidegate_shared::signature::FetchedKey>,
+) -> Cause {
+    let (Some(own), Some(body)) = (sources.get(&request.source), &request.body) else { return Cause::BodyNotKept };
+    let others: Vec<Suspect<'_>> =
+        sources.values().filter(|source| source.name != request.source).map(SourceConfig::suspect).collect();
+    let received = Received { method: &request.method, target: &request.target, headers: &request.headers, body };
+    explain(&Question { received, received_at: request.received_at, source: own.suspect(), others: &others, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> RejectedRequest {
+        RejectedRequest {
+            id: RejectedRequest::new_id(),
+            source: SourceName::try_new("github").expect("a name"),
+            request_id: tidegate_shared::event::RequestId::generate(),
+            received_at: jiff::Timestamp::now(),
+            code: String::new(),
+            message: String::new(),
+            method: http::Method::POST,
+            target: String::new(),
+            headers: http::HeaderMap::new(),
+            body: None,
+            body_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_number_and_by_bytes() {
+        let waiting = Waiting::default();
+        let taken = (0..2 * WAITING_MAX).filter(|_| waiting.offer(1, request)).count();
+        assert_eq!((taken, waiting.take().len()), (WAITING_MAX, WAITING_MAX));
+        let large = WAITING_BYTES_MAX / 3;
+        let taken = (0..10).filter(|_| waiting.offer(large, request)).count();
+        assert_eq!(taken, 3);
+        assert!(!waiting.offer(WAITING_BYTES_MAX, || unreachable!("no copy is made of what is dropped")));
+    }
+
+    #[test]
+    fn a_source_is_taken_as_often_as_it_keeps_and_then_a_few_times_a_second() {
+        let start = Instant::now();
+        let intake =
+            Intake { waiting: Arc::default(), dropped: Counter::noop(), full: 10.0, bucket: Mutex::new((10.0, start)) };
+        let taken_at = |at: Instant| (0..1_000).filter(|_| intake.may_take(at)).count();
+        assert_eq!((taken_at(start), taken_at(start)), (10, 0));
+        assert_eq!(taken_at(start + Duration::from_secs(1)), 5);
+        assert_eq!(taken_at(start + Duration::from_secs(3_600)), 10);
+    }
+}
