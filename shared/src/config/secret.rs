@@ -34,6 +34,8 @@ pub(super) fn read_secrets(section: &Section<'_>, scheme: Option<&Scheme>) -> Op
     let is_needed = scheme.is_none_or(|scheme| scheme.kind.has_secrets());
     let secrets = if !is_needed && !section.has("secrets") {
         Vec::new()
+    } else if !is_needed {
+        section.secrets::<Secret>("secrets")?
     } else if has_public_keys {
         section.required_secrets::<PublicKeyText>("secrets")?
     } else {
