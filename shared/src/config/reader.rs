@@ -150,10 +150,14 @@ impl<'a> Section<'a> {
         self.at_least_one(key, T::EXPECTED, |key| self.list(key))
     }
 
-    /// The secrets of an array that must have at least one, each as its text or as
-    /// `{ value = …, trim = …, not_before = …, not_after = … }`.
+    /// The secrets of an array, each as its text or as `{ value = …, trim = …, not_before = …, not_after = … }`.
+    pub(super) fn secrets<T: Setting + Into<Secret>>(&self, key: &'static str) -> Option<Vec<DatedSecret>> {
+        self.each(key, |item, path| self.dated::<T>(item, path))
+    }
+
+    /// The same of an array that must have at least one.
     pub(super) fn required_secrets<T: Setting + Into<Secret>>(&self, key: &'static str) -> Option<Vec<DatedSecret>> {
-        self.at_least_one(key, T::EXPECTED, |key| self.each(key, |item, path| self.dated::<T>(item, path)))
+        self.at_least_one(key, T::EXPECTED, |key| self.secrets::<T>(key))
     }
 
     fn dated<T: Setting + Into<Secret>>(&self, item: &'a Item<'a>, path: &str) -> Option<DatedSecret> {

@@ -38,6 +38,8 @@ pub(super) fn read_secrets(
     let is_needed = scheme.is_none_or(|scheme| scheme.kind.has_secrets()) && !is_offered;
     let secrets = if !is_needed && !section.has("secrets") {
         Vec::new()
+    } else if !is_needed {
+        section.secrets::<Secret>("secrets")?
     } else if has_public_keys {
         section.required_secrets::<PublicKeyText>("secrets")?
     } else {

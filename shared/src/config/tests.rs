@@ -268,6 +268,11 @@ fn each_mistake_about_secrets_has_its_message() {
     check(&format!("[{}]", [DATED; 5].join(", ")), "at most 4 secrets");
     check(&format!("[{}]", DATED.replace("env:SECRET", "fifteen bytes !")), "at least 16 bytes");
     check("[{ value = \"env:SECRET\", trim = 1 }]", "secrets[0].trim: expected true or false");
+    // A provider that keeps its keys itself needs none, and an empty list says so.
+    for secrets in ["secrets = []\n", ""] {
+        let paypal = format!("[[source]]\nname = \"p\"\nprovider = \"paypal\"\nsetting = \"WH-1\"\n{secrets}");
+        assert!(parse(&paypal).is_ok_and(|config| config.sources.values().all(|source| source.secrets.is_empty())));
+    }
     // Elsewhere a secret has no dates.
     let dated = "[admin]\ntoken = { value = \"env:SECRET\", not_after = 2026-12-01T00:00:00Z }\n";
     assert!(mistakes(dated).join("\n").contains("admin.token.not_after: unknown key"));
