@@ -277,7 +277,7 @@ mod tests {
             assert!(stream.read(&mut [0; 4_096]).await.expect("a request") > 0);
             stream.write_all(reply.as_bytes()).await.ok();
             // Until the sender or the line has ended it.
-            stream.read(&mut [0; 1]).await.ok();
+            stream.read_u8().await.ok();
         });
         let url = format!("http://{}/webhooks/chaos", proxy.addr());
         let sent = sender::send(&client(), &url, &sender::generic("evt_1", "load", "{}")).await;
