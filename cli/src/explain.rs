@@ -41,14 +41,14 @@ pub(crate) struct Arguments {
     at: AtDoor,
 }
 
-pub(crate) fn explain(arguments: Arguments) -> ExitCode {
+pub(crate) fn explain(arguments: &Arguments) -> ExitCode {
     match (&arguments.file, &arguments.at.config) {
         (Some(file), Some(path)) => process::exit_with(config::load(path).map(|config| -> anyhow::Result<ExitCode> {
             let request = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let found = offline(&arguments, &config, &request)?;
+            let found = offline(arguments, &config, &request)?;
             Ok(say_explanation(&found, arguments.json))
         })),
-        (Some(_), None) | (None, _) => process::exit_with(Ok(process::block_on(ask(&arguments)))),
+        (Some(_), None) | (None, _) => process::exit_with(Ok(process::block_on(ask(arguments)))),
     }
 }
 

@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
         Command::Dead(arguments) => dead::dead(arguments),
         Command::Spool(arguments) => spool::spool(arguments),
         Command::Rejected(arguments) => rejected::rejected(arguments),
-        Command::Explain(arguments) => explain::explain(arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Check { config } => check::check(&config),
         Command::Providers { json } => providers::providers(json),
     }
