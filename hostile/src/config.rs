@@ -8,7 +8,7 @@ const CANARY: &str = "canary-of-a-secret-0123456789";
 /// How a text takes it from the environment.
 const FROM_ENVIRONMENT: &str = "env:CANARY";
 /// Keys whose values are secret.
-const SECRET_KEYS: [&str; 6] = ["secrets", "token", "secret", "key", "client_secret", "keys"];
+const SECRET_KEYS: [&str; 7] = ["secrets", "token", "verify_token", "secret", "key", "client_secret", "keys"];
 /// Keys of URLs whose passwords are secret.
 const URL_KEYS: [&str; 3] = ["rabbitmq", "redis", "postgres"];
 
@@ -54,7 +54,7 @@ fn is_secret(path: &[&str], text: &str) -> bool {
     let is_password = text.split_once("://user:").and_then(|(_, rest)| rest.strip_prefix(CANARY));
     let is_password = is_password.is_some_and(|rest| rest.starts_with("@example"));
     match path {
-        [.., "http", "callers", _] => is_canary,
+        [.., "http", "callers", _] | [.., "secrets", "value"] => is_canary,
         [.., key] if SECRET_KEYS.contains(key) => is_canary,
         [.., "backend", key] if URL_KEYS.contains(key) => is_canary || is_password,
         _ => false,

@@ -293,6 +293,8 @@ pub struct SourceConfig {
     pub success: Success,
     /// Where the events of one request are; `None` where a request is one event.
     pub split: Option<Batch>,
+    /// The word that its handshakes are proven with, where they are so.
+    pub verify_token: Option<Secret>,
     /// Where a secret is kept that the provider itself offers in a handshake; nothing is taken if there is one already.
     pub offered_secret: Option<PathBuf>,
 }

@@ -108,7 +108,7 @@ impl RedisServer {
         let (sender, connections) = watch::channel(None);
         let keeper = Keeper {
             way: settings.way.clone(),
-            probe_key: format!("{}tg:{{probe}}", settings.prefix),
+            probe_keys: settings.way.probe_keys(&settings.prefix),
             connections: sender,
             lost: Arc::clone(&lost),
             health: health.clone(),

@@ -39,11 +39,38 @@ fn row(preset: &Preset) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
+const LIBRARIES: &str = "
+## Libraries that sign for the live door
+
+With every change each of these signs real requests, which go to a running Tidegate on both backends. What they sign is
+accepted; the same with one byte changed, and what they sign with another secret, is refused
+(`test: what_the_official_sdks_sign_is_accepted`, `test: what_the_libraries_of_other_vendors_sign_is_accepted`).
+
+| library (npm) | version | result |
+| --- | --- | --- |
+";
+
+/// A row for each library in the tests' list.
+fn libraries() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/package.json");
+    let text = std::fs::read_to_string(path).expect("the list of libraries");
+    let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let libraries = list["dependencies"].as_object().expect("a list").iter();
+    let row = |(name, version): (&String, &serde_json::Value)| {
+        format!(
+            "| `{name}` | {} | accepted; tampered and forged ones refused |\n",
+            version.as_str().expect("a version")
+        )
+    };
+    libraries.map(row).collect()
+}
+
 #[test]
 fn the_table_of_providers_is_what_the_presets_say() {
     let mut expected = HEAD.to_owned();
     presets().for_each(|preset| expected.push_str(&row(preset)));
-    write!(expected, "\n{} presets.\n", presets().count()).expect("text");
+    write!(expected, "\n{} presets.\n{LIBRARIES}", presets().count()).expect("text");
+    libraries().iter().for_each(|row| expected.push_str(row));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
     if std::env::var_os("TIDEGATE_UPDATE_DOCS").is_some() {
         std::fs::write(&path, &expected).expect("the file can be written");

@@ -16,7 +16,11 @@ use tidegate_tests::stack::{Backend, SOON, SOURCES, Stack};
 
 use crate::on_both_backends;
 
-on_both_backends!(every_example_of_github_is_accepted_and_applied_once, what_the_official_sdks_sign_is_accepted);
+on_both_backends!(
+    every_example_of_github_is_accepted_and_applied_once,
+    what_the_official_sdks_sign_is_accepted,
+    what_the_libraries_of_other_vendors_sign_is_accepted,
+);
 
 const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
 
@@ -77,6 +81,51 @@ async fn what_the_official_sdks_sign_is_accepted(backend: Backend) -> Result<()>
             assert_eq!(answer.status, 401, "{judge} with another secret: {answer:?}");
         }
     }
+    stack.finish().await
+}
+
+/// Libraries that sign what they would receive: the preset of the same name, and a secret of its form.
+const SIGNERS: [(&str, &str); 9] = [
+    ("twilio", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"),
+    ("adyen", "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"),
+    ("braintree", "integration_public_key:integration_private_key"),
+    ("notion", "secret_tidegateNotionVerificationToken1"),
+    ("livekit", "tidegate-livekit-secret-0001"),
+    ("hubspot", "b1d2c3e4-tidegate-hubspot-secret-1"),
+    ("retell", "tidegate-retell-secret-0001"),
+    ("pusher", "tidegate-pusher-secret-0001"),
+    ("smartcar", "tidegate-smartcar-secret-0001"),
+];
+
+async fn what_the_libraries_of_other_vendors_sign_is_accepted(backend: Backend) -> Result<()> {
+    const ADYEN: &str = r#"{"notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":1130},
+        "eventCode":"AUTHORISATION","eventDate":"2026-11-02T10:59:58+01:00","merchantAccountCode":"TestMerchant",
+        "merchantReference":"order 1","pspReference":"7914073381342284","success":"true"}}]}"#;
+    let source = |(name, secret): &(&str, &str)| {
+        format!("[[source]]\nname = {name:?}\nprovider = {name:?}\nsecrets = [{secret:?}]\n")
+    };
+    let sources: String = SIGNERS.iter().map(source).collect();
+    let public = "[ingest]\npublic_url = \"https://hooks.example.com\"\n";
+    let stack = Stack::start(backend, &format!("{public}{sources}{ARCHIVE}")).await?;
+    let mut sdk = Sdk::start()?;
+    for (name, secret) in SIGNERS {
+        let body = if name == "adyen" { ADYEN } else { r#"{"id": "evt-1", "event": "made", "text": "ä"}"# };
+        let url = format!("https://hooks.example.com/webhooks/{name}");
+        let (query, request) = sdk.make(name, secret, &url, body).await?;
+        let to = format!("{}{query}", stack.url(name));
+        let mut tampered = request.clone();
+        let change = tampered.body.iter().position(|byte| *byte == b'1').context("a digit")?;
+        tampered.body[change] = b'2';
+        let refused = send(&client(), &to, &tampered).await?;
+        assert_eq!(refused.status, 401, "{name}, tampered: {refused:?}");
+        let other = secret.replace(['e', 'E'], "f");
+        let (query, forged) = sdk.make(name, &other, &url, body).await?;
+        let refused = send(&client(), &format!("{}{query}", stack.url(name)), &forged).await?;
+        assert_eq!(refused.status, 401, "{name}, with another secret: {refused:?}");
+        let answer = send(&client(), &to, &request).await?;
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+    }
+    stack.until_number("SELECT COUNT(*) FROM events", SIGNERS.len() as i64, SOON).await?;
     stack.finish().await
 }
 

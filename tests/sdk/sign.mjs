@@ -3,6 +3,7 @@
 //
 //   sign      {"sdk", "secret", "body", "id"?, "timestamp"?}              -> {"headers": {name: value}}
 //   verify    {"sdk", "verify": true, "secret", "headers", "body", "now"?} -> {"valid": true} | {"valid": false, "error"}
+//   whole     {"sdk", "secret", "url", "body"}                            -> {"headers", "body"?, "query"?}: see signers.mjs
 //   versions  {"sdk": "versions"}                                         -> {"versions": {name: version}}
 //   anything that cannot be answered                                      -> {"error"}
 //
@@ -15,6 +16,7 @@ import * as octokit from "@octokit/webhooks-methods";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import Stripe from "stripe";
 import { Webhook as SvixWebhook } from "svix";
+import { SIGNERS } from "./signers.mjs";
 
 const PACKAGES = ["@octokit/webhooks-methods", "standardwebhooks", "stripe", "svix"];
 
@@ -88,6 +90,7 @@ async function answer(line) {
   try {
     const request = JSON.parse(line);
     if (request.sdk === "versions") return { versions: versions() };
+    if (Object.hasOwn(SIGNERS, request.sdk)) return await SIGNERS[request.sdk](request);
     if (!Object.hasOwn(SDKS, request.sdk)) return { error: `unknown sdk: ${request.sdk}` };
     const sdk = SDKS[request.sdk];
     return request.verify ? await verdict(sdk, request) : { headers: await sdk.sign(request) };

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::sender::Signed;
+
 /// The SDKs, installed at the versions of `tests/sdk/package-lock.json`.
 #[derive(Debug)]
 pub struct Sdk {
@@ -46,13 +48,19 @@ impl Sdk {
     /// If the SDK refuses.
     pub async fn sign(&mut self, sdk: &str, secret: &str, body: &str, id: Option<&str>) -> Result<HeaderMap> {
         let answer = self.ask(json!({ "sdk": sdk, "secret": secret, "body": body, "id": id })).await?;
-        let headers = answer["headers"].as_object().with_context(|| format!("{sdk} does not sign: {answer}"))?;
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let value = value.as_str().context("a header is text")?;
-            map.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
-        }
-        Ok(map)
+        headers_of(&answer).with_context(|| format!("{sdk} does not sign: {answer}"))
+    }
+
+    /// The whole request that the SDK makes of `body`, sent to `url`: its query, if it has one, and the request itself.
+    ///
+    /// # Errors
+    /// If the SDK refuses.
+    pub async fn make(&mut self, sdk: &str, secret: &str, url: &str, body: &str) -> Result<(String, Signed)> {
+        let answer = self.ask(json!({ "sdk": sdk, "secret": secret, "url": url, "body": body })).await?;
+        let headers = headers_of(&answer).with_context(|| format!("{sdk} does not sign: {answer}"))?;
+        let text = |field: &str| answer[field].as_str().map(str::to_owned);
+        let body = text("body").unwrap_or_else(|| body.to_owned()).into_bytes();
+        Ok((text("query").unwrap_or_default(), Signed { headers, body }))
     }
 
     /// Says whether the SDK takes these headers for this body.
@@ -74,4 +82,13 @@ impl Sdk {
         let line = self.answers.next_line().await?.context("the SDKs' process ended")?;
         Ok(serde_json::from_str(&line)?)
     }
+}
+
+fn headers_of(answer: &Value) -> Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in answer["headers"].as_object().context("no headers")? {
+        let value = value.as_str().context("a header is text")?;
+        map.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+    }
+    Ok(map)
 }

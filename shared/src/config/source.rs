@@ -66,6 +66,7 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
                 counters,
                 success,
                 split,
+                verify_token,
                 offered_secret,
             })
         }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -22,6 +23,11 @@ use crate::telemetry::chain;
 
 /// Time for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a connection to one node of a cluster; the others wait for it, and one that is silent must not take all of
+/// their time.
+const NODE_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a connection to be made to each node of a cluster.
+const CLUSTER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts to connect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// Between two probes.
@@ -35,6 +41,8 @@ const SILENT_PROBES_MAX: u32 = 2;
 const CLUSTER_RETRIES: u32 = 1;
 /// Commands that may wait to be written to the connection.
 const PIPELINE_MAX: usize = 1_024;
+/// Keys of a probe of a cluster: among eight masters, the chance that one has none of them is one in six hundred.
+const CLUSTER_PROBES: usize = 64;
 /// How long a probe's key stands; it is written under no event's name.
 const PROBE_KEY_MS: u64 = 1;
 
@@ -57,10 +65,16 @@ impl Way {
         let shown = nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>().join(", ");
         let cluster = ClusterClient::builder(nodes)
             .retries(CLUSTER_RETRIES)
-            .connection_timeout(CONNECT_TIMEOUT)
+            .connection_timeout(NODE_CONNECT_TIMEOUT)
             .response_timeout(PROBE_TIMEOUT)
             .build()?;
         Ok(Self::Cluster(Box::new(cluster), shown))
+    }
+
+    /// The keys of a probe, all of which begin with `prefix`.
+    pub(super) fn probe_keys(&self, prefix: &str) -> Vec<String> {
+        let count = if self.is_single() { 1 } else { CLUSTER_PROBES };
+        (0..count).map(|number| format!("{prefix}tg:{{probe-{number}}}")).collect()
     }
 
     pub(super) fn is_single(&self) -> bool {
@@ -136,8 +150,8 @@ impl ConnectionLike for Connection {
 /// Keeps a connection in `connections` for as long as the process lives.
 pub(super) struct Keeper {
     pub(super) way: Way,
-    /// The key of the probe.
-    pub(super) probe_key: String,
+    /// The keys of a probe: of a cluster so many that each of its nodes has one, since each fails by itself.
+    pub(super) probe_keys: Vec<String>,
     pub(super) connections: watch::Sender<Option<Connection>>,
     /// Told by callers whose connection was lost under them.
     pub(super) lost: Arc<Notify>,
@@ -187,9 +201,10 @@ impl Keeper {
     }
 
     async fn connect(&self) -> Result<Connection, KeepError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.way.connect()).await {
+        let limit = if self.way.is_single() { CONNECT_TIMEOUT } else { CLUSTER_CONNECT_TIMEOUT };
+        match tokio::time::timeout(limit, self.way.connect()).await {
             Ok(connected) => connected.map_err(KeepError::Redis),
-            Err(_) => Err(KeepError::Silent(CONNECT_TIMEOUT)),
+            Err(_) => Err(KeepError::Silent(limit)),
         }
     }
 
@@ -197,7 +212,7 @@ impl Keeper {
     async fn watch(&self, connection: Connection) -> KeepError {
         let mut silent = 0;
         loop {
-            let error = match self.probe(connection.clone()).await {
+            let error = match self.probe(&connection).await {
                 Ok(()) => {
                     silent = 0;
                     self.health.set(Health::Up);
@@ -222,10 +237,16 @@ impl Keeper {
         }
     }
 
+    /// Asks for every key, and says what went wrong with the first that something did with.
+    async fn probe(&self, connection: &Connection) -> Result<(), KeepError> {
+        let probes = self.probe_keys.iter().map(|key| Self::probe_key(connection.clone(), key));
+        join_all(probes).await.into_iter().collect()
+    }
+
     /// Asks for what a claim asks for: a server that is too old, read-only or out of memory answers a PING.
-    async fn probe(&self, mut connection: Connection) -> Result<(), KeepError> {
+    async fn probe_key(mut connection: Connection, key: &str) -> Result<(), KeepError> {
         let mut command = redis::cmd("SET");
-        command.arg(&self.probe_key).arg("probe").arg("NX").arg("GET").arg("PX").arg(PROBE_KEY_MS);
+        command.arg(key).arg("probe").arg("NX").arg("GET").arg("PX").arg(PROBE_KEY_MS);
         match tokio::time::timeout(PROBE_TIMEOUT, command.query_async::<Option<String>>(&mut connection)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {

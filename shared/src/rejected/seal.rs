@@ -104,7 +104,10 @@ impl Sealer {
     #[must_use]
     pub fn new<'c>(sources: impl Iterator<Item = &'c SourceConfig>) -> Self {
         // Those that do not count now, too: what they signed is still theirs.
-        let texts = |source: &SourceConfig| source.secrets.iter().map(|dated| dated.secret.clone()).collect();
+        let texts = |source: &SourceConfig| {
+            let secrets = source.secrets.iter().map(|dated| dated.secret.clone());
+            secrets.chain(source.verify_token.clone()).collect()
+        };
         let sources: BTreeMap<_, (_, Vec<Secret>)> =
             sources.map(|source| (source.name.clone(), (source.scheme.clone(), texts(source)))).collect();
         let shared = sources.values().filter(|(scheme, _)| !scheme.kind.has_public_keys());
