@@ -3,6 +3,25 @@
 use super::{Preset, Success};
 use crate::signature::{BatchText, Encoding, HandshakeText, Hash, KeyForm, Kind, Pairing, SchemeText, TimestampUnit};
 
+/// One scheme for all that Meta sends.
+const META: SchemeText = SchemeText {
+    signed: "{body}",
+    at: &["header:X-Hub-Signature-256"],
+    format: "prefix:sha256=",
+    id: &["body-sha256"],
+    event_type: &["json:/object + json:/entry/0/changes/0/field", "json:/object"],
+    handshakes: &[HandshakeText {
+        method: "GET",
+        when: &["query:hub.mode = subscribe"],
+        proof: "word query:hub.verify_token",
+        answer: "text query:hub.challenge",
+    }],
+    ..SchemeText::HMAC
+};
+/// An entry can hold several changes, and has no id.
+const META_BATCH: Option<BatchText> =
+    Some(BatchText { items: "/entry", id: &[], event_type: &["json:/changes/0/field"] });
+
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "slack",
@@ -101,76 +120,37 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "meta",
         title: "Meta (Facebook pages, Messenger, lead ads)",
-        scheme: SchemeText {
-            signed: "{body}",
-            at: &["header:X-Hub-Signature-256"],
-            format: "prefix:sha256=",
-            id: &["body-sha256"],
-            event_type: &["json:/object + json:/entry/0/changes/0/field", "json:/object"],
-            handshakes: &[HandshakeText {
-                method: "GET",
-                when: &["query:hub.mode = subscribe"],
-                proof: "word query:hub.verify_token",
-                answer: "text query:hub.challenge",
-            }],
-            ..SchemeText::HMAC
-        },
+        scheme: META,
         source: "npm @great-detail/whatsapp 8.4.0 dist/index.js and \
                https://developers.facebook.com/docs/messenger-platform/webhook-reference",
         proven: "vectors judged by npm @great-detail/whatsapp 8.4.0 (not Meta's own)",
         note: "the secret is the app secret. Deliveries are batches without an id of their own: entity ids of \
                messages are never the delivery's id.",
-        batch: Some(BatchText { items: "/entry", id: &[], event_type: &["json:/changes/0/field"] }),
+        batch: META_BATCH,
         ..Preset::PLAIN
     },
     Preset {
         name: "whatsapp",
         title: "WhatsApp Cloud API",
-        scheme: SchemeText {
-            signed: "{body}",
-            at: &["header:X-Hub-Signature-256"],
-            format: "prefix:sha256=",
-            id: &["body-sha256"],
-            event_type: &["json:/object + json:/entry/0/changes/0/field", "json:/object"],
-            handshakes: &[HandshakeText {
-                method: "GET",
-                when: &["query:hub.mode = subscribe"],
-                proof: "word query:hub.verify_token",
-                answer: "text query:hub.challenge",
-            }],
-            ..SchemeText::HMAC
-        },
+        scheme: META,
         source: "npm @great-detail/whatsapp 8.4.0 dist/index.js and \
                https://developers.facebook.com/docs/messenger-platform/webhook-reference",
         proven: "vectors judged by npm @great-detail/whatsapp 8.4.0 (not Meta's own)",
         note: "the secret is the app secret. Deliveries are batches without an id of their own: entity ids of \
                messages are never the delivery's id. messages and statuses come under the same field.",
-        batch: Some(BatchText { items: "/entry", id: &[], event_type: &["json:/changes/0/field"] }),
+        batch: META_BATCH,
         ..Preset::PLAIN
     },
     Preset {
         name: "instagram",
         title: "Instagram",
-        scheme: SchemeText {
-            signed: "{body}",
-            at: &["header:X-Hub-Signature-256"],
-            format: "prefix:sha256=",
-            id: &["body-sha256"],
-            event_type: &["json:/object + json:/entry/0/changes/0/field", "json:/object"],
-            handshakes: &[HandshakeText {
-                method: "GET",
-                when: &["query:hub.mode = subscribe"],
-                proof: "word query:hub.verify_token",
-                answer: "text query:hub.challenge",
-            }],
-            ..SchemeText::HMAC
-        },
+        scheme: META,
         source: "npm @great-detail/whatsapp 8.4.0 dist/index.js and \
                https://developers.facebook.com/docs/messenger-platform/webhook-reference",
         proven: "vectors judged by npm @great-detail/whatsapp 8.4.0 (not Meta's own)",
         note: "the secret is the app secret. Deliveries are batches without an id of their own: entity ids of \
                messages are never the delivery's id.",
-        batch: Some(BatchText { items: "/entry", id: &[], event_type: &["json:/changes/0/field"] }),
+        batch: META_BATCH,
         ..Preset::PLAIN
     },
     Preset {
