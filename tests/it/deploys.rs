@@ -300,7 +300,8 @@ async fn what_is_not_finished_within_the_grace_is_abandoned_and_comes_again() ->
 
 /// Goal: a sender that dawdles cannot keep the process. Method: half a request, and no more of it.
 async fn a_request_that_never_ends_does_not_outlast_the_grace(backend: Backend) -> Result<()> {
-    let limits = "[ingest]\nshutdown_grace = \"1s\"\n[worker]\nshutdown_grace = \"2s\"\n";
+    // The body may be as slow as it is: it is the process that must not wait for it.
+    let limits = "[ingest]\nshutdown_grace = \"1s\"\nbody_rate_min = \"1B\"\n[worker]\nshutdown_grace = \"2s\"\n";
     let handler = format!("{PAYMENTS}timeout = \"1s\"\n");
     let mut stack = Stack::start(backend, &format!("{limits}{SOURCES}{handler}")).await?;
     let mut door = TcpStream::connect(stack.ingests[0].listen).await?;
