@@ -223,7 +223,7 @@ const COUNTED: Duration = Duration::from_secs(3);
 /// released program is measured by `cargo xtask bench hostile`. What is strict here is that every honest event is taken.
 async fn two_thousand_slow_clients_leave_honest_ones_their_rate(backend: Backend) -> Result<()> {
     allow_open_files(3 * SLOW as u64)?;
-    let limits = "[ingest]\nconnections_max = 4096\nconnections_per_address_max = 4096\nheader_timeout = \"3s\"\n";
+    let limits = "[ingest]\nconnections_max = 4096\nconnections_per_address_max = 4096\nheader_timeout = \"30s\"\n";
     let stack = Stack::start(backend, &format!("{limits}{SOURCES}")).await?;
     let address = stack.ingests[0].listen;
     let mut shares = Vec::new();
