@@ -23,6 +23,8 @@ use crate::telemetry::chain;
 
 /// Between two attempts to consume on a connection that stands: the queue is missing, or refuses us.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// AMQP's reply code for a channel that ends because it is done with.
+const REPLY_SUCCESS: u16 = 200;
 /// Time for the broker to begin or end a consumer.
 const CONSUME_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -177,10 +179,26 @@ impl Source {
         }
     }
 
-    async fn open_on(&self, link: &Arc<Link>, retry: Retry) -> Result<Session, LinkError> {
+    async fn open_on(&self, link: &Arc<Link>, retry: Retry) -> Result<Session, OpenError> {
         let channel = link.open_channel().await?;
+        let consuming = tokio::time::timeout(CONSUME_TIMEOUT, self.consume_on(link, &channel, retry)).await;
+        match consuming {
+            Ok(consuming) => Ok(consuming?),
+            Err(_) => {
+                // The broker may have begun all the same. lapin keeps the channel open for an answer that nobody waits
+                // for, and the broker would go on delivering to it: what is not asked to end never does.
+                let closing = channel.close(REPLY_SUCCESS, "OK".into());
+                if !matches!(tokio::time::timeout(CONSUME_TIMEOUT, closing).await, Ok(Ok(()))) {
+                    tracing::debug!(queue = self.queue, "the broker did not answer the close of the channel");
+                }
+                Err(OpenError::Silent)
+            }
+        }
+    }
+
+    async fn consume_on(&self, link: &Arc<Link>, channel: &Channel, retry: Retry) -> Result<Session, LinkError> {
         if matches!(retry, Retry::Yes) {
-            declare(&channel, &self.shared.objects).await?;
+            declare(channel, &self.shared.objects).await?;
         }
         let qos = BasicQosOptions { global: false /* per consumer; quorum queues know no other */ };
         channel.basic_qos(self.prefetch, qos).await.map_err(LinkError::Channel)?;
@@ -213,8 +231,17 @@ impl Source {
             _channel: channel.clone(),
             link: Arc::clone(link),
         };
-        Ok(Session { consumer, channel, lease: Arc::new(lease) })
+        Ok(Session { consumer, channel: channel.clone(), lease: Arc::new(lease) })
     }
+}
+
+/// Why there is no consumer.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error("the broker did not answer the wish to consume")]
+    Silent,
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 /// Whether consuming failed on a connection that stands; then the topology is declared first.
@@ -233,13 +260,9 @@ async fn open(source: Source, mut retry: Retry) -> Option<Session> {
         }
         let standing = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| link.is_connected());
         let link = links.wait_for(standing).await.ok()?.clone()?;
-        let opened = tokio::time::timeout(CONSUME_TIMEOUT, source.open_on(&link, retry)).await;
-        match opened {
-            Ok(Ok(session)) => return Some(session),
-            Ok(Err(error)) => {
-                tracing::warn!(queue = source.queue, error = %chain(&error), "cannot consume yet");
-            }
-            Err(_) => tracing::warn!(queue = source.queue, "the broker did not answer the wish to consume"),
+        match source.open_on(&link, retry).await {
+            Ok(session) => return Some(session),
+            Err(error) => tracing::warn!(queue = source.queue, error = %chain(&error), "cannot consume yet"),
         }
         retry = Retry::Yes;
     }
