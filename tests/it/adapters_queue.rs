@@ -26,6 +26,8 @@ use tidegate_tests::eventually::eventually;
 use tidegate_tests::health::{becomes, is_up};
 use tidegate_tests::servers::RabbitMq;
 
+mod lost_answer;
+
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
