@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use http::request;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::BodyExt as _;
@@ -333,10 +334,17 @@ impl Door {
     }
 
     /// Admits every event of a request. One that fails fails the request: when it comes again, the others are duplicates.
+    /// Those under way then are finished, since each holds a claim, and no more are begun.
     async fn admit_all(&self, batch: VerifiedBatch) -> Result<Accepted, IngestError> {
         let VerifiedBatch { id, request_id, events } = batch;
-        let admitting = stream::iter(events).map(|event| self.admit(event)).buffer_unordered(ADMITTED_AT_ONCE);
-        let accepted: Vec<Accepted> = admitting.try_collect().await?;
+        let has_failed = AtomicBool::new(false);
+        let wanted = events.into_iter().take_while(|_| !has_failed.load(Ordering::Relaxed));
+        let admitting = stream::iter(wanted).map(|event| self.admit(event)).buffer_unordered(ADMITTED_AT_ONCE);
+        let noticing = admitting.inspect(|admitted| {
+            has_failed.fetch_or(admitted.is_err(), Ordering::Relaxed);
+        });
+        let admitted: Vec<Result<Accepted, IngestError>> = noticing.collect().await;
+        let accepted: Vec<Accepted> = admitted.into_iter().collect::<Result<_, _>>()?;
         Ok(Accepted::all(id, request_id, &accepted))
     }
 

@@ -75,31 +75,36 @@ impl RawRequest {
     /// # Errors
     /// [`IngestError::Unverified`] with the first rule that the request breaks.
     pub fn verify(self, key: Option<&FetchedKey>) -> Result<Verified, IngestError> {
-        let judged = self.source.verifier().judge(&self.received(), self.received_at, key);
-        let items = match (&judged, &self.source.config.split) {
-            (Ok(Judgement::Event(_)), Some(split)) => split.split(&self.received(), &self.body),
-            (Ok(_) | Err(_), _) => Ok(None),
-        };
-        let judged = judged.and_then(|judgement| Ok((judgement, items?)));
+        let judged = self.judge(key);
         self.count(judged.as_ref().map_or_else(outcome, |_| "verified"));
-        let (judgement, items) = judged.map_err(|error| self.refused(error))?;
-        Ok(match judgement {
-            Judgement::Handshake(reply) => Verified::Handshake(reply),
-            Judgement::Event(identity) => {
-                let (source, request_id) = (Arc::clone(&self.source), self.request_id.clone());
-                let (id, whole) = (identity.id.clone(), self.event(identity));
-                match items {
-                    None => Verified::Event(VerifiedEvent { event: Box::new(whole), source }),
-                    Some(items) => {
-                        let part = |item| {
-                            let event = Box::new(part_of(&whole, item, source.config.counters));
-                            VerifiedEvent { event, source: Arc::clone(&source) }
-                        };
-                        Verified::Batch(VerifiedBatch { id, request_id, events: items.into_iter().map(part).collect() })
-                    }
-                }
+        match judged.map_err(|error| self.refused(error))? {
+            (Judgement::Handshake(reply), _) => Ok(Verified::Handshake(reply)),
+            (Judgement::Event(identity), None) => {
+                let source = Arc::clone(&self.source);
+                Ok(Verified::Event(VerifiedEvent { event: Box::new(self.event(identity)), source }))
             }
-        })
+            (Judgement::Event(identity), Some(items)) => Ok(Verified::Batch(self.batch(identity, items))),
+        }
+    }
+
+    /// What it is, and its items where it is an event that is to be split.
+    fn judge(&self, key: Option<&FetchedKey>) -> Result<(Judgement, Option<Vec<Item>>), VerifyError> {
+        let judgement = self.source.verifier().judge(&self.received(), self.received_at, key)?;
+        let items = match (&judgement, &self.source.config.split) {
+            (Judgement::Event(_), Some(split)) => split.split(&self.received(), &self.body)?,
+            (Judgement::Event(_), None) | (Judgement::Handshake(_), _) => None,
+        };
+        Ok((judgement, items))
+    }
+
+    fn batch(self, identity: Identity, items: Vec<Item>) -> VerifiedBatch {
+        let (source, request_id) = (Arc::clone(&self.source), self.request_id.clone());
+        let (id, whole) = (identity.id.clone(), self.event(identity));
+        let part = |item| {
+            let event = Box::new(part_of(&whole, item, source.config.counters));
+            VerifiedEvent { event, source: Arc::clone(&source) }
+        };
+        VerifiedBatch { id, request_id, events: items.into_iter().map(part).collect() }
     }
 
     fn event(self, identity: Identity) -> Event {

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use tidegate_shared::config::Config;
 use tidegate_shared::signature::{Judgement, Received};
+use tidegate_tests::eventually::eventually;
 use tidegate_tests::fixture;
 use tidegate_tests::sender::{Answer, SECRET, Signed, client, hmac_hex, send};
-use tidegate_tests::stack::{Backend, SOON, Stack};
+use tidegate_tests::stack::{Backend, SOON, Servers, Stack};
 
 use crate::on_both_backends;
 
@@ -75,6 +76,10 @@ secrets = ["integration_public_key:integration_private_key"]
 [[source]]
 name = "xero"
 provider = "xero"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
+name = "sign"
+provider = "dropbox-sign"
 secrets = ["tidegate-test-secret-of-32-bytes"]
 [[source]]
 name = "own"
@@ -303,18 +308,23 @@ async fn each_provider_hears_what_it_wants_to_hear(backend: Backend) -> Result<(
     let graph = request(&[], json!({"value": [{"clientState": SECRET, "changeType": "created"}]}).to_string());
     let body = r#"{"id":"evt-own"}"#;
     let own = request(&[("x-own-signature", &hmac_hex(SECRET, &[body.as_bytes()]))], body);
+    let now = Timestamp::now().as_second().to_string();
+    let hash = hmac_hex(SECRET, &[now.as_bytes(), b"callback_test"]);
+    let event = json!({"event_time": now, "event_type": "callback_test", "event_hash": hash});
+    let sign = request(&[("content-type", "application/json")], json!({ "event": event }).to_string());
     let events = r#"{"events":[{"resourceId":"r"}],"firstEventSequence":1,"lastEventSequence":1}"#;
     for (path, request, expected) in [
         ("graph", graph, (202, "")),
         ("own", own.clone(), (204, "")),
         ("own", own, (204, "")),
         ("xero", xero(events), (200, "")),
+        ("sign", sign, (200, "Hello API Event Received")),
     ] {
         let answer = ask(&stack, Method::POST, path, &request).await?;
         assert_eq!((answer.0, &*answer.2), expected, "{path}: {answer:?}");
     }
     stack.until_status("evt-own", "applied").await?;
-    assert_eq!(stack.list("/v1/events").await?.len(), 3);
+    assert_eq!(stack.list("/v1/events").await?.len(), 4);
     stack.finish().await
 }
 
@@ -349,6 +359,38 @@ async fn a_batch_becomes_its_events_and_none_twice(backend: Backend) -> Result<(
     let item = r#"{"deliveryContext":{"isRedelivery":false},"text":"ä","type":"message","webhookEventId":"e1"}"#;
     assert_eq!(row["body"], item, "byte for byte as it stood in the list");
     stack.until_number("SELECT COUNT(*) FROM events", 103, SOON).await?;
+    stack.finish().await
+}
+
+/// One event of the batch is too large for the broker: whatever became of the others, the answer is no 2xx, and none of
+/// them is stuck when the batch comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_not_accepted_before_every_event_of_it_is() -> Result<()> {
+    let servers = Servers::own().await?;
+    servers.rabbitmq.limit_messages(100_000).await?;
+    let config =
+        format!("[[source]]\nname = \"line\"\nprovider = \"line\"\nsplit = true\nsecrets = [\"{SECRET}\"]\n{ARCHIVE}");
+    let mut stack = Stack::start_on(servers.clone(), &config).await?;
+    let event = |id: &str, text: &str| json!({"type": "message", "webhookEventId": id, "text": text});
+    let batch = line(&[event("e1", "a"), event("e2", &"b".repeat(200_000)), event("e3", "c")]);
+    for _ in 0..2 {
+        let answer = send(&client(), &stack.url("line"), &batch).await?;
+        assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{answer:?}");
+    }
+    servers.rabbitmq.limit_messages(16 << 20).await?;
+    // The door remembers the limit for as long as its connection lives.
+    stack.crash_ingest(0).await?;
+    stack.until_ready().await?;
+    let answer = eventually("the batch is accepted", SOON, || async {
+        let answer = send(&client(), &stack.url("line"), &batch).await.map_err(|error| error.to_string())?;
+        if answer.status == 200 { Ok(answer) } else { Err(format!("{answer:?}")) }
+    })
+    .await?;
+    assert_eq!((answer.outcome(), &answer.body["events"]), ("accepted", &json!(3)), "{answer:?}");
+    for id in ["e1", "e2", "e3"] {
+        stack.until_status(id, "applied").await?;
+    }
+    stack.until_number("SELECT COUNT(*) FROM inbox", 3, SOON).await?;
     stack.finish().await
 }
 

@@ -17,6 +17,8 @@ fn sealer() -> Sealer {
         source("graph", "microsoft-graph", "the-client-state-of-graph"),
     ]
     .concat();
+    let word = "[[source]]\nname = \"meta\"\nprovider = \"meta\"\nverify_token = \"the-word-that-meta-knows\"\n";
+    let text = format!("{text}{word}secrets = [\"the-app-secret-of-meta-24\"]\n");
     let config = Config::parse("test.toml", &text, &|_| None).expect("a configuration");
     Sealer::new(config.sources.values())
 }
@@ -70,6 +72,9 @@ fn every_credential_is_sealed_and_opens_for_who_knows_it() {
     check(request("figma", &[], "/", &format!("{{\"passcode\": \"{figma}\"}}")), figma, 1);
     let basic = "dXNlcjp0aGUtcGFzc3dvcmQtb2YtcG9zdG1hcms=";
     check(request("mail", &[("authorization", &format!("Basic {basic}"))], "/", "{}"), basic, 1);
+    let word = "the-word-that-meta-knows";
+    let asked = format!("/webhooks/meta?hub.mode=subscribe&hub.verify_token={word}&hub.challenge=%0A");
+    check(request("meta", &[], &asked, ""), word, 1);
     let state = "the-client-state-of-graph";
     let item = format!("{{\"clientState\": {state:?}}}");
     check(request("graph", &[], "/", &format!("{{\"value\": [{item}, {item}]}}")), state, 1);

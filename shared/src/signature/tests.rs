@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::*;
 
+mod handshakes;
 mod keys;
 mod kinds;
 mod known_answers;

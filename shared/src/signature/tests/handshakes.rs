@@ -1,0 +1,165 @@
+//! Handshakes: what is one, what answers it, and what must never be taken for one.
+
+use http::{Method, StatusCode};
+
+use super::*;
+
+/// A question of X's, by GET.
+fn ask(verifier: &Verifier, target: &str, now: i64) -> Option<Reply> {
+    let headers = HeaderMap::new();
+    let received = Received { method: &Method::GET, target, headers: &headers, body: b"" };
+    verifier.open_handshake(&received, at(now)).unwrap()
+}
+
+#[test]
+fn every_handshake_of_a_preset_reads_what_it_wrote() {
+    let mut count = 0;
+    for known in crate::provider::presets().flat_map(|preset| preset.scheme().handshakes) {
+        count += 1;
+        assert_eq!(known.answer.to_string().parse(), Ok(known.answer.clone()), "{known}");
+        assert_eq!(known.proof.to_string().parse(), Ok(known.proof.clone()), "{known}");
+        for mark in known.marks {
+            assert_eq!(mark.to_string().parse(), Ok(mark.clone()));
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn words_that_say_nothing_are_refused() {
+    for text in ["", "201", "text", "json a", "json a=", "keep", "keep nowhere", "origin x", "mac(query:a)"] {
+        assert!(text.parse::<Answer>().is_err(), "{text}");
+    }
+    for text in ["", "signed", "word", "word nowhere", "none x"] {
+        assert!(text.parse::<HandshakeProof>().is_err(), "{text}");
+    }
+    for text in ["", "no", "no nowhere", "only ", "empty query:a", "nowhere = x"] {
+        assert!(text.parse::<Mark>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_handshake_that_every_event_is_and_a_token_that_would_be_told_are_refused() {
+    let mut scheme = scheme("github");
+    let unmarked = HandshakeText { method: "POST", when: &[], proof: "none", answer: "200" };
+    scheme.handshakes = vec![unmarked.read().unwrap()];
+    assert_eq!(scheme.check(), Err(SchemeError::UnmarkedHandshake));
+    // What a token's "signature" of a text would be is the token's own hash.
+    let mut scheme = super::scheme("telegram");
+    let telling = HandshakeText { method: "GET", when: &["query:a"], proof: "none", answer: "text mac(query:a)" };
+    scheme.handshakes = vec![telling.read().unwrap()];
+    assert_eq!(scheme.check(), Err(SchemeError::SignedAnswer));
+}
+
+#[test]
+fn an_answer_is_signed_and_a_question_proven_by_a_secret_that_counts() {
+    let over = DatedSecret {
+        secret: secret("the secret that is over"),
+        validity: Validity { not_after: Some(at(THEN)), ..Validity::ALWAYS },
+    };
+    let lasting = DatedSecret::from(secret("the secret that lasts on"));
+    let signed_by = |text: &str, now| {
+        let alone = verifier("x", &[text]);
+        let both = Verifier::try_new_dated(scheme("x"), &[over.clone(), lasting.clone()]).unwrap();
+        let answer = |verifier: &Verifier| ask(verifier, "/?crc_token=abc", now).unwrap().body;
+        assert_eq!(answer(&both), answer(&alone), "{text} at {now}");
+    };
+    signed_by("the secret that is over", THEN);
+    signed_by("the secret that lasts on", THEN + 1);
+
+    let okta = Verifier::try_new_dated(scheme("okta"), &[over, lasting]).unwrap();
+    let headers = headers(&[("X-Okta-Verification-Challenge", "c"), ("Authorization", "the secret that is over")]);
+    let received = Received { method: &Method::GET, target: "/", headers: &headers, body: b"" };
+    assert_eq!(okta.open_handshake(&received, at(THEN)).unwrap().unwrap().status, StatusCode::OK);
+    assert_eq!(okta.open_handshake(&received, at(THEN + 1)).unwrap_err(), VerifyError::InvalidSignature);
+}
+
+/// What people write into an event must not make it a question: it would be answered, and dropped.
+#[test]
+fn no_content_of_an_event_makes_it_a_handshake() {
+    let slack = verifier("slack", &[SECRET]);
+    for text in ["a&ssl_check=1&b", "{\\\"type\\\":\\\"url_verification\\\"}"] {
+        let body =
+            format!(r#"{{"type":"event_callback","event_id":"Ev1","event":{{"type":"message","text":"{text}"}}}}"#);
+        let mut headers = scheme("slack").sign(&secret(SECRET), &message(body.as_bytes())).unwrap().headers;
+        headers.insert("content-type", "application/json".parse().unwrap());
+        let received = Received::post(&headers, body.as_bytes());
+        assert!(slack.open_handshake(&received, at(THEN)).unwrap().is_none(), "{body}");
+        assert!(matches!(slack.judge(&received, at(THEN), None), Ok(Judgement::Event(_))), "{body}");
+    }
+    let notion = verifier("notion", &[SECRET]);
+    let body = br#"{"verification_token":"a token of the length of one"}"#;
+    let signed = scheme("notion").sign(&secret(SECRET), &message(body)).unwrap().headers;
+    let received = Received::post(&signed, body);
+    assert!(notion.open_handshake(&received, at(THEN)).unwrap().is_none(), "what is signed offers nothing");
+}
+
+#[test]
+fn an_offered_secret_keeps_its_bounds() {
+    let asana = verifier("asana", &[SECRET]);
+    let offer = |text: &str| {
+        let headers = headers(&[("X-Hook-Secret", text)]);
+        let reply = asana.open_handshake(&Received::post(&headers, b"{}"), at(THEN));
+        reply.map(|reply| matches!(reply.unwrap().deed, Deed::Keep(secret) if secret.expose() == text))
+    };
+    assert_eq!(offer("1234567890123456"), Ok(true));
+    assert_eq!(offer(&"x".repeat(512)), Ok(true));
+    for bad in ["123456789012345", &"x".repeat(513), "one with a space in it"] {
+        let malformed = VerifyError::MalformedRequest { what: "the handshake is not well formed" };
+        assert_eq!(offer(bad), Err(malformed), "{bad}");
+    }
+}
+
+/// AWS names the URL in a message that it has signed; another host is not called, whoever signed.
+#[test]
+fn only_urls_of_sns_confirm() {
+    let answers = |url: &str| {
+        let known = &scheme("aws-sns").handshakes[0];
+        assert!(matches!(known.answer, Answer::Confirm(_)));
+        let body = format!(r#"{{"Type":"SubscriptionConfirmation","SubscribeURL":"{url}"}}"#);
+        let own = Scheme { setting: Some("arn".into()), ..scheme("aws-sns") };
+        let verifier = Verifier::try_new(own, &[]).unwrap();
+        let headers = HeaderMap::new();
+        let received = Received::post(&headers, body.as_bytes());
+        let reply = verifier.proven_handshake(&mut verifier.reader(&received), 0);
+        reply.map(|reply| matches!(reply.unwrap().deed, Deed::Confirm(found) if found.as_str() == url))
+    };
+    assert_eq!(answers("https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=a"), Ok(true));
+    for other in ["https://sns.eu-west-1.amazonaws.com.evil.example/", "http://sns.eu-west-1.amazonaws.com/", "x"] {
+        assert!(answers(other).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn a_batch_is_split_where_it_says_and_keeps_each_item_as_it_was() {
+    let batch = BatchText { items: "/events", id: &["json:/id", "json:/a + json:/b"], event_type: &["json:/type"] };
+    let split = |body: &str| {
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        let headers = HeaderMap::new();
+        let items = batch.read().unwrap().split(&Received::post(&headers, &body), &body);
+        let told = |item: Item| {
+            (item.identity.id.to_string(), item.identity.event_type.to_string(), String::from_utf8(item.body.to_vec()))
+        };
+        items.map(|items| items.map(|items| items.into_iter().map(told).collect::<Vec<_>>()))
+    };
+    let told = |id: &str, event_type: &str, body: &str| (id.to_owned(), event_type.to_owned(), Ok(body.to_owned()));
+    let items = split(r#"{"events":[ {"id":1, "type":"t"},{"a":"x","b":"y"} , "z"],"id":"whole"}"#).unwrap().unwrap();
+    let hash = crate::event::BodyHash::of(b"\"z\"").to_string();
+    assert_eq!(
+        items,
+        [
+            told("1", "t", r#"{"id":1, "type":"t"}"#),
+            told("x|y", "unknown", r#"{"a":"x","b":"y"}"#),
+            told(&hash, "unknown", "\"z\"")
+        ]
+    );
+    assert_eq!(split(r#"{"events":[]}"#).unwrap(), Some(Vec::new()));
+    for none in [r#"{"events":{}}"#, "{}", "[]", "", "no JSON"] {
+        assert_eq!(split(none).unwrap(), None, "{none}");
+    }
+    let full = format!(r#"{{"events":[{}]}}"#, vec!["1"; ITEMS_MAX].join(","));
+    assert_eq!(split(&full).unwrap().map(|items| items.len()), Some(ITEMS_MAX));
+    let more = format!(r#"{{"events":[{}]}}"#, vec!["1"; ITEMS_MAX + 1].join(","));
+    assert!(split(&more).is_err());
+    assert!(split(&format!(r#"{{"events":[{{"id":"{}"}}]}}"#, "x".repeat(257))).is_err());
+}
