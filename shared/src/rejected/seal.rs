@@ -15,7 +15,8 @@ use std::num::NonZeroU32;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use memchr::memmem;
 use ring::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
@@ -64,16 +65,20 @@ pub struct Seal {
 }
 
 impl Seal {
-    fn of(value: &[u8], at: String) -> Self {
+    fn of(found: &Found, marker: &[u8]) -> Self {
         let salt = random::bytes::<16>();
-        let marker = format!("sealed-{}", hex::encode(random::bytes::<12>()));
-        Self { marker, at, salt: hex::encode(salt), hash: stretched(value, &salt) }
+        let marker = String::from_utf8_lossy(marker).into_owned();
+        Self { marker, at: found.at.clone(), salt: hex::encode(salt), hash: stretched(&found.value, &salt) }
     }
 
     /// Whether it stands for `value`.
     fn is_of(&self, value: &[u8]) -> bool {
         hex::decode(&self.salt).is_ok_and(|salt| stretched(value, &salt) == self.hash)
     }
+}
+
+fn new_marker() -> Vec<u8> {
+    format!("sealed-{}", hex::encode(random::bytes::<12>())).into_bytes()
 }
 
 fn stretched(value: &[u8], salt: &[u8]) -> String {
@@ -134,34 +139,41 @@ impl Sealer {
     }
 
     /// Takes the credentials out.
+    ///
+    /// The original is searched once, whatever stands in it: what it costs is bounded by [`SEALS_MAX`] and the length, and
+    /// what is written is at most four times as long.
     #[must_use]
     pub fn seal(&self, request: RejectedRequest) -> SealedRequest {
         let mut request = request;
         let scheme = self.sources.get(&request.source).map(|(scheme, _)| scheme);
-        let in_body = scheme.map_or_else(|| Some(Vec::new()), |scheme| in_body(&request, scheme));
-        if in_body.is_none() {
-            // A credential is in it that cannot be cut out.
-            request.body = None;
-        }
         let mut found = self.find(&request, scheme);
-        found.extend(in_body.into_iter().flatten().map(|value| Found {
-            value,
-            at: "the body".to_owned(),
-            header: None,
-        }));
-        let mut sealed = SealedRequest { request, seals: Vec::new() };
-        sealed.drop_cookies();
+        match scheme.map_or_else(|| Some(Vec::new()), |scheme| in_body(&request, scheme)) {
+            Some(values) => found.extend(values.into_iter().map(|value| Found {
+                value,
+                at: "the body".to_owned(),
+                place: Place::Anywhere,
+            })),
+            // A credential is in it that cannot be cut out.
+            None => request.body = None,
+        }
+        drop_cookies(&mut request.headers);
         // One may hold another.
         found.sort_by_key(|one| std::cmp::Reverse(one.value.len()));
-        for Found { value, at, header } in found {
-            if sealed.seals.len() >= SEALS_MAX {
-                sealed.replace(&value, NOT_KEPT.as_bytes(), header.as_ref());
-                continue;
-            }
-            let seal = Seal::of(&value, at);
-            let everywhere = value.len() >= REPLACED_EVERYWHERE_MIN;
-            if sealed.replace(&value, seal.marker.as_bytes(), header.as_ref().filter(|_| !everywhere)) {
-                sealed.seals.push(seal);
+        let mut seen = HashSet::new();
+        found.retain(|one| seen.insert((one.value.clone(), one.is_short().then(|| one.place.clone()))));
+        let rest = found.split_off(found.len().min(SEALS_MAX));
+        leave_out(&mut request, &rest);
+        let (short, long): (Vec<Found>, Vec<Found>) = found.into_iter().partition(Found::is_short);
+        let mut sealed = SealedRequest { request, seals: Vec::new() };
+        let markers: Vec<(Vec<u8>, Vec<u8>)> = long.iter().map(|one| (one.value.clone(), new_marker())).collect();
+        let used = sealed.rewrite(&markers);
+        for index in used {
+            sealed.seals.push(Seal::of(&long[index], &markers[index].1));
+        }
+        for one in short {
+            let marker = new_marker();
+            if sealed.rewrite_place(&one, &marker) {
+                sealed.seals.push(Seal::of(&one, &marker));
             }
         }
         sealed
@@ -195,7 +207,7 @@ impl Sealer {
         for (name, value) in &request.headers {
             if self.is_secret_header(name, scheme) && !value.is_empty() {
                 let (value, at) = (value.as_bytes().to_vec(), format!("header {name}"));
-                found.push(Found { value, at, header: Some(name.clone()) });
+                found.push(Found { value, at, place: Place::Header(name.clone()) });
             }
         }
         found.extend(secrets_in_query(request, scheme));
@@ -204,7 +216,7 @@ impl Sealer {
                 found.push(Found {
                     value: text.clone().into_bytes(),
                     at: "somewhere, a live secret".to_owned(),
-                    header: None,
+                    place: Place::Anywhere,
                 });
             }
         }
@@ -225,7 +237,57 @@ impl Sealer {
 struct Found {
     value: Vec<u8>,
     at: String,
-    header: Option<HeaderName>,
+    place: Place,
+}
+
+/// Where a credential was found.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Place {
+    /// It is all of a header.
+    Header(HeaderName),
+    /// It is the value of a parameter.
+    Query(String),
+    /// It is a part of the body, or of whatever else.
+    Anywhere,
+}
+
+impl Found {
+    /// Whether the same bytes could stand elsewhere and mean something else.
+    fn is_short(&self) -> bool {
+        self.value.len() < REPLACED_EVERYWHERE_MIN
+    }
+}
+
+/// Leaves out what holds credentials beyond those that are sealed: no provider sends so many.
+fn leave_out(request: &mut RejectedRequest, rest: &[Found]) {
+    for one in rest {
+        request.body = None;
+        match &one.place {
+            Place::Header(name) => drop(request.headers.insert(name, NOT_KEPT)),
+            Place::Query(_) => leave_out_query(request),
+            Place::Anywhere => {
+                leave_out_query(request);
+                let holds = request.headers.iter().filter(|(_, value)| contains(value.as_bytes(), &one.value));
+                for name in holds.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                    request.headers.insert(name, NOT_KEPT);
+                }
+            }
+        }
+    }
+}
+
+fn leave_out_query(request: &mut RejectedRequest) {
+    if let Some((path, _)) = request.target.split_once('?') {
+        request.target = format!("{path}?not-kept");
+    }
+}
+
+fn drop_cookies(headers: &mut HeaderMap) {
+    for name in [header::COOKIE, header::PROXY_AUTHORIZATION] {
+        if headers.contains_key(&name) {
+            headers.insert(name, NOT_KEPT);
+        }
+    }
 }
 
 /// Every text that gives `secret` away: as it is sent, encoded, and without what is only put before a key.
@@ -289,7 +351,11 @@ fn secrets_in_query(request: &RejectedRequest, scheme: Option<&Scheme>) -> Vec<F
         .filter(|(name, value)| {
             !value.is_empty() && (is_token(name) || (is_called_credential(name) && !is_signed(name)))
         })
-        .map(|(name, value)| Found { value: value.into(), at: format!("query parameter {name}"), header: None })
+        .map(|(name, value)| Found {
+            value: value.into(),
+            at: format!("query parameter {name}"),
+            place: Place::Query(name.to_owned()),
+        })
         .collect()
 }
 
@@ -302,10 +368,17 @@ fn in_body(request: &RejectedRequest, scheme: &Scheme) -> Option<Vec<Vec<u8>>> {
     }
     let received = Received { method: &request.method, target: &request.target, headers: &request.headers, body };
     let mut written = Vec::new();
-    for value in scheme.secrets_in_body(&received)? {
+    let values: BTreeSet<String> = scheme.secrets_in_body(&received)?.into_iter().collect();
+    if values.len() > SEALS_MAX {
+        return None;
+    }
+    for value in values {
         let forms = [json_text(&value), value.clone(), encoded(&value)];
-        let form = forms.into_iter().find(|form| !form.is_empty() && contains(body, form.as_bytes()));
-        written.push(form?.into_bytes());
+        let form = forms.into_iter().find(|form| !form.is_empty() && contains(body, form.as_bytes()))?.into_bytes();
+        if form.len() < REPLACED_EVERYWHERE_MIN {
+            return None;
+        }
+        written.push(form);
     }
     Some(written)
 }
@@ -315,53 +388,65 @@ impl SealedRequest {
     #[must_use]
     pub fn opened(&self, candidates: &[String]) -> (RejectedRequest, usize) {
         let mut open = self.clone();
-        let mut left = 0;
-        for seal in &self.seals {
-            let value = candidates.iter().find(|text| seal.is_of(text.as_bytes()));
-            match value {
-                Some(value) => drop(open.replace(seal.marker.as_bytes(), value.as_bytes(), None)),
-                None => left += 1,
-            }
-        }
-        (open.request, left)
+        let known = self.seals.iter().filter_map(|seal| {
+            let value = candidates.iter().find(|text| seal.is_of(text.as_bytes()))?;
+            Some((seal.marker.clone().into_bytes(), value.clone().into_bytes()))
+        });
+        let known: Vec<_> = known.collect();
+        open.rewrite(&known);
+        (open.request, self.seals.len() - known.len())
     }
 
-    fn drop_cookies(&mut self) {
-        for name in [header::COOKIE, header::PROXY_AUTHORIZATION] {
-            if self.request.headers.contains_key(&name) {
-                self.request.headers.insert(name, NOT_KEPT);
-            }
-        }
-    }
-
-    /// Replaces `old`, everywhere or in one header only; false if it is nowhere.
-    fn replace(&mut self, old: &[u8], new: &[u8], only: Option<&HeaderName>) -> bool {
-        let mut any = false;
-        for (name, value) in &mut self.request.headers {
-            if only.is_none_or(|only| only == name)
-                && let Some(changed) = replaced(value.as_bytes(), old, new)
+    /// Replaces the first of each pair by the second wherever it stands, and says which were there.
+    fn rewrite(&mut self, pairs: &[(Vec<u8>, Vec<u8>)]) -> BTreeSet<usize> {
+        let mut used = BTreeSet::new();
+        for value in self.request.headers.values_mut() {
+            if let Some(changed) = rewritten(value.as_bytes(), pairs, &mut used)
                 && let Ok(changed) = HeaderValue::from_bytes(&changed)
             {
                 *value = changed;
-                any = true;
             }
         }
-        if only.is_some() {
-            return any;
-        }
-        if let Some(changed) = replaced(self.request.target.as_bytes(), old, new)
+        if let Some(changed) = rewritten(self.request.target.as_bytes(), pairs, &mut used)
             && let Ok(changed) = String::from_utf8(changed)
         {
             self.request.target = changed;
-            any = true;
         }
-        if let Some(body) = &mut self.request.body
-            && let Some(changed) = replaced(body, old, new)
-        {
-            *body = Bytes::from(changed);
-            any = true;
+        if let Some(changed) = self.request.body.as_ref().and_then(|body| rewritten(body, pairs, &mut used)) {
+            self.request.body = Some(Bytes::from(changed));
         }
-        any
+        used
+    }
+
+    /// Puts `marker` where a short credential was found, and nowhere else; false if it is not there any more.
+    fn rewrite_place(&mut self, found: &Found, marker: &[u8]) -> bool {
+        match &found.place {
+            Place::Header(name) => {
+                let mut any = false;
+                for (header, value) in &mut self.request.headers {
+                    if header == name
+                        && value.as_bytes() == found.value
+                        && let Ok(marker) = HeaderValue::from_bytes(marker)
+                    {
+                        *value = marker;
+                        any = true;
+                    }
+                }
+                any
+            }
+            Place::Query(name) => {
+                let Some((path, query)) = self.request.target.split_once('?') else { return false };
+                let (old, marker) = (String::from_utf8_lossy(&found.value), String::from_utf8_lossy(marker));
+                let old = format!("{name}={old}");
+                let put = |pair: &str| if pair == old { format!("{name}={marker}") } else { pair.to_owned() };
+                let changed = query.split('&').map(put).collect::<Vec<_>>().join("&");
+                let any = changed != query;
+                self.request.target = format!("{path}?{changed}");
+                any
+            }
+            // Short ones of a body are not cut out of it.
+            Place::Anywhere => false,
+        }
     }
 }
 
@@ -374,35 +459,26 @@ impl RejectedRequest {
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    position(text, part).is_some()
+    memmem::find(text, part).is_some()
 }
 
-/// Where `part` begins in `text`.
-fn position(text: &[u8], part: &[u8]) -> Option<usize> {
-    let first = *part.first()?;
-    let mut from = 0;
-    while let Some(at) = text.get(from..)?.iter().position(|byte| *byte == first) {
-        from += at;
-        if text[from..].starts_with(part) {
-            return Some(from);
+/// `text` with the first of each pair replaced by the second, the longest first where two could be; `None` if none is there.
+/// What was put in is not searched.
+fn rewritten(text: &[u8], pairs: &[(Vec<u8>, Vec<u8>)], used: &mut BTreeSet<usize>) -> Option<Vec<u8>> {
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    for (index, (old, _)) in pairs.iter().enumerate() {
+        places.extend(memmem::find_iter(text, old).map(|at| (at, index)));
+    }
+    places.sort_by_key(|(at, index)| (*at, std::cmp::Reverse(pairs[*index].0.len())));
+    let (mut changed, mut from) = (Vec::new(), 0);
+    for (at, index) in places.iter().copied() {
+        if at >= from {
+            changed.extend_from_slice(&text[from..at]);
+            changed.extend_from_slice(&pairs[index].1);
+            from = at + pairs[index].0.len();
+            used.insert(index);
         }
-        from += 1;
     }
-    None
-}
-
-/// `text` with every `old` replaced; `None` if there is none.
-fn replaced(text: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
-    let mut changed = Vec::new();
-    let mut rest = text;
-    while let Some(at) = position(rest, old) {
-        changed.extend_from_slice(&rest[..at]);
-        changed.extend_from_slice(new);
-        rest = &rest[at + old.len()..];
-    }
-    if rest.len() == text.len() {
-        return None;
-    }
-    changed.extend_from_slice(rest);
-    Some(changed)
+    changed.extend_from_slice(&text[from..]);
+    (!places.is_empty()).then_some(changed)
 }
