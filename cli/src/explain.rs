@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidegate_ingest::offered::with_offered;
 use tidegate_shared::config::{self, Config, SourceConfig};
 use tidegate_shared::event::SourceName;
 use tidegate_shared::process;
@@ -74,6 +75,8 @@ fn offline(arguments: &Arguments, config: &Config, request: &[u8]) -> anyhow::Re
         let known: Vec<_> = config.sources.keys().map(SourceName::as_str).collect();
         bail!("the configuration has no source {name}; it has {}", known.join(", "));
     };
+    let offered = with_offered(source)?;
+    let source = offered.as_ref().unwrap_or(source);
     let request = Request::read(request)?;
     let others: Vec<Suspect<'_>> =
         config.sources.values().filter(|other| other.name != name).map(SourceConfig::suspect).collect();

@@ -50,7 +50,7 @@ async fn keep(source: &Arc<Source>, secret: Secret) -> Result<(), HandshakeError
     let source = Arc::clone(source);
     let taking = tokio::task::spawn_blocking(move || match &source.offered {
         Some(offered) => {
-            offered.take(&source.config, secret)?;
+            offered.take(&source.config, &secret)?;
             tracing::warn!(source = %source.config.name, "a secret was offered and is the source's from now on");
             Ok(())
         }

@@ -32,6 +32,7 @@ pub mod claim;
 mod drain;
 pub mod handshake;
 pub mod keys;
+mod lines;
 pub mod offered;
 pub mod openapi;
 mod pace;

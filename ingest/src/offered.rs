@@ -7,11 +7,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tidegate_shared::config::SourceConfig;
 use tidegate_shared::random;
-use tidegate_shared::signature::{Secret, SecretError, Verifier};
+use tidegate_shared::signature::{Secret, SecretError};
 use tidegate_shared::telemetry::chain;
 
 /// Why an offered secret is not taken.
@@ -21,7 +22,7 @@ pub enum OfferedError {
     #[error("the source takes no secret that is offered: set its offered_secret to a file's name")]
     Unwanted,
     /// There is one already.
-    #[error("the source has its secret already: remove {} to take another", path.display())]
+    #[error("the source has its secret already: remove {} and start again to take another", path.display())]
     Taken {
         /// Where it is.
         path: PathBuf,
@@ -40,64 +41,82 @@ pub enum OfferedError {
     Useless(#[source] SecretError),
 }
 
+/// How often a file is looked for that is not there: anyone can send a request to its source.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The secret of one source that its provider has offered, or will.
 #[derive(Debug)]
 pub(crate) struct Offered {
     path: PathBuf,
-    verifier: OnceLock<Verifier>,
+    /// The source with it.
+    known: OnceLock<SourceConfig>,
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Offered {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, verifier: OnceLock::new() }
+        Self { path, known: OnceLock::new(), looked: Mutex::default() }
     }
 
-    /// The verifier that knows the secret, once there is one: this process has taken it, or another has.
-    pub(crate) fn verifier(&self, config: &SourceConfig) -> Option<&Verifier> {
-        if self.verifier.get().is_none()
-            && let Err(error) = self.look(config)
-        {
-            tracing::error!(source = %config.name, error = %chain(&error), "the source's own secret cannot be used");
+    /// The source with the secret, once there is one: this process has taken it, or another has.
+    pub(crate) fn known(&self, config: &SourceConfig) -> Option<&SourceConfig> {
+        if self.known.get().is_none() && self.is_time_to_look() {
+            match with_offered(config) {
+                Ok(Some(known)) => drop(self.known.set(known)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(source = %config.name, error = %chain(&error), "the source's own secret cannot be used");
+                }
+            }
         }
-        self.verifier.get()
+        self.known.get()
     }
 
-    fn look(&self, config: &SourceConfig) -> Result<(), OfferedError> {
-        let secret = match fs::read_to_string(&self.path) {
-            Ok(text) => Secret::new(text),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(self.file(error)),
-        };
-        self.use_it(config, secret)
+    fn is_time_to_look(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if is_time {
+            *looked = Some(Instant::now());
+        }
+        is_time
     }
 
     /// Takes the secret, unless there is one; it is on the disk when this returns.
     ///
     /// # Errors
     /// [`OfferedError`] if it is not taken.
-    pub(crate) fn take(&self, config: &SourceConfig, secret: Secret) -> Result<(), OfferedError> {
-        config.verifier_with(secret.clone()).map_err(OfferedError::Useless)?;
+    pub(crate) fn take(&self, config: &SourceConfig, secret: &Secret) -> Result<(), OfferedError> {
+        let taken = || OfferedError::Taken { path: self.path.clone() };
+        let known = config.with_secret(secret.clone()).map_err(OfferedError::Useless)?;
+        // Whoever took the file away must start this process again, or it would go on with what was in it.
+        if self.known.get().is_some() && !self.path.exists() {
+            return Err(taken());
+        }
         match write_once(&self.path, secret.expose().as_bytes()) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // The provider asks again whose answer was lost.
                 let is_same = fs::read_to_string(&self.path).is_ok_and(|known| known == secret.expose());
-                return if is_same { Ok(()) } else { Err(OfferedError::Taken { path: self.path.clone() }) };
+                return if is_same { Ok(()) } else { Err(taken()) };
             }
-            Err(error) => return Err(self.file(error)),
+            Err(source) => return Err(OfferedError::File { path: self.path.clone(), source }),
         }
-        self.use_it(config, secret)
-    }
-
-    fn use_it(&self, config: &SourceConfig, secret: Secret) -> Result<(), OfferedError> {
-        let verifier = config.verifier_with(secret).map_err(OfferedError::Useless)?;
         // Whoever was quicker has read the same file.
-        self.verifier.get_or_init(|| verifier);
+        self.known.get_or_init(|| known);
         Ok(())
     }
+}
 
-    fn file(&self, source: io::Error) -> OfferedError {
-        OfferedError::File { path: self.path.clone(), source }
+/// The source with the secret that was offered to it; `None` if none was, or none is to be.
+///
+/// # Errors
+/// [`OfferedError`] if it cannot be read or used.
+pub fn with_offered(config: &SourceConfig) -> Result<Option<SourceConfig>, OfferedError> {
+    let Some(path) = &config.offered_secret else { return Ok(None) };
+    match fs::read_to_string(path) {
+        Ok(text) => config.with_secret(Secret::new(text)).map(Some).map_err(OfferedError::Useless),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OfferedError::File { path: path.clone(), source }),
     }
 }
 
@@ -136,26 +155,54 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("asana.secret");
         let (config, offered) = (config(&path), Offered::new(path.clone()));
-        assert!(offered.verifier(&config).is_none());
-        offered.take(&config, Secret::new("a secret of the first".into())).expect("taken");
-        assert!(offered.verifier(&config).is_some());
-        offered.take(&config, Secret::new("a secret of the first".into())).expect("asked again");
-        let second = offered.take(&config, Secret::new("a secret of the second".into()));
+        assert!(offered.known(&config).is_none());
+        offered.take(&config, &Secret::new("a secret of the first".into())).expect("taken");
+        assert!(offered.known(&config).is_some());
+        offered.take(&config, &Secret::new("a secret of the first".into())).expect("asked again");
+        let second = offered.take(&config, &Secret::new("a secret of the second".into()));
         assert!(matches!(second, Err(OfferedError::Taken { .. })), "{second:?}");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "a secret of the first");
-        // Another process finds it.
-        assert!(Offered::new(path.clone()).verifier(&config).is_some());
+        // While this process goes on with it, nothing takes its place; another process finds it.
+        fs::rename(&path, folder.path().join("away")).expect("moved");
+        let third = offered.take(&config, &Secret::new("a secret of the third".into()));
+        assert!(matches!(third, Err(OfferedError::Taken { .. })), "{third:?}");
+        fs::rename(folder.path().join("away"), &path).expect("moved");
+        assert!(Offered::new(path.clone()).known(&config).is_some());
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
+    fn a_word_for_handshakes_stays_beside_the_offered_secret() {
+        let text = "[[source]]\nname = \"a\"\nprovider = \"hmac\"\noffered_secret = \"/nowhere\"\nverify_token = \"the word\"\n\
+                    [source.signature]\nheader = \"x-sig\"\nsigned = \"{body}\"\nid = \"body-sha256\"\n\
+                    [[source.signature.handshake]]\nwhen = \"header:x-offer\"\nproof = \"none\"\nanswer = \"keep header:x-offer\"\n\
+                    [[source.signature.handshake]]\nmethod = \"GET\"\nwhen = \"query:a\"\nproof = \"word query:w\"\n\
+                    answer = \"text query:a\"\n";
+        let config = Config::parse("test", text, &|_| None).expect("a source");
+        let source = config.sources.into_values().next().expect("one source");
+        let known = source.with_secret(Secret::new("a secret of the first".into())).expect("a source");
+        let headers = http::HeaderMap::new();
+        let received = tidegate_shared::signature::Received {
+            method: &http::Method::GET,
+            target: "/?a=b&w=the+word",
+            headers: &headers,
+            body: b"",
+        };
+        let reply = known.verifier.open_handshake(&received, jiff::Timestamp::now());
+        assert_eq!(reply.expect("proven").expect("a reply").body, "b");
+        let four = text.replace("offered_secret", "secrets = [\"1234567890123456\", \"2234567890123456\", \"3234567890123456\", \"4234567890123456\"]\noffered_secret");
+        let error = Config::parse("test", &four, &|_| None).expect_err("there is no room").to_string();
+        assert!(error.contains("no room"), "{error}");
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_not_taken() {
         let path = PathBuf::from("/nowhere/asana.secret");
         let (config, offered) = (config(&path), Offered::new(path));
-        let taken = offered.take(&config, Secret::new("a secret of the first".into()));
+        let taken = offered.take(&config, &Secret::new("a secret of the first".into()));
         assert!(matches!(taken, Err(OfferedError::File { .. })), "{taken:?}");
-        assert!(offered.verifier(&config).is_none());
+        assert!(offered.known(&config).is_none());
     }
 }

@@ -305,7 +305,8 @@ impl Door {
     /// [`IngestError`] of the step that failed.
     ///
     /// # Cancel safety
-    /// What follows the verification runs in a task of its own: a client that hangs up does not stop it half-way.
+    /// An event that is verified goes on in a task of its own: a client that hangs up does not stop it half-way. A handshake
+    /// may stop; its provider asks again.
     pub async fn receive(self: &Arc<Self>, request: RawRequest) -> Result<Received, IngestError> {
         let source = Arc::clone(&request.source);
         if let Some(reply) = request.open_handshake()? {
@@ -333,7 +334,8 @@ impl Door {
         admitted.await.unwrap_or(Err(IngestError::Abandoned)).map(Received::Events)
     }
 
-    /// Admits every event of a request. One that fails fails the request: when it comes again, the others are duplicates.
+    /// Admits every event of a request. One that fails fails the request: when it comes again, the others are
+    /// duplicates, unless their provider numbers no events.
     /// Those under way then are finished, since each holds a claim, and no more are begun.
     async fn admit_all(&self, batch: VerifiedBatch) -> Result<Accepted, IngestError> {
         let VerifiedBatch { id, request_id, events } = batch;

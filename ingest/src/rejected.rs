@@ -5,25 +5,28 @@
 //! and the disk no more than the ring.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use metrics::Counter;
 use serde::Serialize;
-use tidegate_shared::config::{Config, SourceConfig};
+use tidegate_shared::config::{Config, Rate, SourceConfig};
 use tidegate_shared::event::SourceName;
+use tidegate_shared::rate::Bucket;
 use tidegate_shared::rejected::{BODY_KEPT_MAX, Bounds, RejectedRequest, Ring, RingError, Row, SealedRequest, Sealer};
 use tidegate_shared::signature::explain::{Cause, Explanation, Question, Suspect, explain};
 use tidegate_shared::signature::{Received, VerifyError};
 use tidegate_shared::tasks::Tasks;
 use tidegate_shared::telemetry::chain;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::receive::{Door, IngestError, RawRequest};
 use crate::respond;
 use crate::source::Source;
+use utoipa::ToSchema;
 
 /// Requests that may wait to be written.
 const WAITING_MAX: usize = 256;
@@ -35,7 +38,7 @@ const WRITE_EVERY: Duration = Duration::from_millis(500);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// Requests of one source that are taken in a second, once as many as it keeps were taken at once. More would only push
 /// each other out, and what came before them.
-const TAKEN_PER_SECOND: f64 = 5.0;
+const TAKEN_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
 /// The rejected requests of the door.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Rejected {
     sealer: Arc<Sealer>,
     waiting: Arc<Waiting>,
     keep: usize,
+    /// `retention.inbox`
+    inbox: Option<Duration>,
 }
 
 impl Rejected {
@@ -57,19 +62,24 @@ impl Rejected {
                 sealer: Arc::new(Sealer::new(config.sources.values())),
                 waiting: Arc::default(),
                 keep: settings.keep,
+                inbox: config.retention.inbox,
             })
         })
     }
 
     /// The way in for the requests of one source.
     pub(crate) fn intake(&self, source: &SourceName) -> Intake {
-        let full = f64::from(u32::try_from(self.keep).unwrap_or(u32::MAX));
         Intake {
             waiting: Arc::clone(&self.waiting),
             dropped: metrics::counter!("tidegate_rejected_dropped_total", "source" => source.as_str().to_owned()),
-            full,
-            bucket: Mutex::new((full, Instant::now())),
+            bucket: Mutex::new(bucket(self.keep)),
         }
+    }
+
+    /// How long after its receipt a request may be let in: later, the inbox may have forgotten that its event was applied,
+    /// which can have been a [`SourceConfig::dedup_window`] before this request came.
+    fn released_within(&self, source: &SourceConfig) -> Duration {
+        self.inbox.map_or(Duration::MAX, |inbox| inbox.saturating_sub(source.dedup_window))
     }
 
     /// Writes what waits, until the shutdown and what waits then.
@@ -153,32 +163,28 @@ impl Waiting {
     }
 }
 
+/// As many at once as a source keeps, and then [`TAKEN_PER_SECOND`].
+fn bucket(keep: usize) -> Bucket {
+    let burst = u32::try_from(keep).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
+    Bucket::new(Rate { count: TAKEN_PER_SECOND, per: Duration::from_secs(1) }, burst)
+}
+
 /// The way in for the requests of one source.
 #[derive(Debug)]
 pub(crate) struct Intake {
     waiting: Arc<Waiting>,
     dropped: Counter,
-    /// Requests that may be taken at once.
-    full: f64,
-    /// How many may be taken now, and since when that is so.
-    bucket: Mutex<(f64, Instant)>,
+    bucket: Mutex<Bucket>,
 }
 
 impl Intake {
     fn offer(&self, bytes: usize, make: impl FnOnce() -> RejectedRequest) {
-        let taken = self.may_take(Instant::now()) && self.waiting.offer(bytes, make);
-        if !taken {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = bucket.take(Instant::now()).is_ok();
+        drop(bucket);
+        if !(may && self.waiting.offer(bytes, make)) {
             self.dropped.increment(1);
         }
-    }
-
-    fn may_take(&self, now: Instant) -> bool {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, since) = *bucket;
-        let left = (left + now.saturating_duration_since(since).as_secs_f64() * TAKEN_PER_SECOND).min(self.full);
-        let may = left >= 1.0;
-        *bucket = (if may { left - 1.0 } else { left }, now);
-        may
     }
 }
 
@@ -188,7 +194,9 @@ impl RawRequest {
         let error = IngestError::Unverified(error);
         if let Some(intake) = &self.source.rejected {
             let body = (self.body.len() <= BODY_KEPT_MAX).then_some(&self.body);
-            let bytes = body.map_or(0, Bytes::len) + self.headers.values().map(http::HeaderValue::len).sum::<usize>();
+            let target = self.received().target;
+            let head = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+            let bytes = target.len() + head + body.map_or(0, Bytes::len);
             intake.offer(bytes, || RejectedRequest {
                 id: RejectedRequest::new_id(),
                 source: self.source.config.name.clone(),
@@ -197,7 +205,7 @@ impl RawRequest {
                 code: respond::row(&error).code.to_owned(),
                 message: respond::message(&error),
                 method: self.method.clone(),
-                target: self.received().target.to_owned(),
+                target: target.to_owned(),
                 headers: self.headers.clone(),
                 // A copy: the original counts against the bytes in flight for as long as it lives.
                 body: body.map(|body| Bytes::copy_from_slice(body)),
@@ -209,7 +217,7 @@ impl RawRequest {
 }
 
 /// A request that could not be let in, and why.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Refused {
     /// Its id.
     pub id: String,
@@ -220,7 +228,7 @@ pub struct Refused {
 }
 
 /// What became of requests that were to be let in.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Released {
     /// Ids of those that were accepted, and are kept no more.
     pub released: Vec<String>,
@@ -293,7 +301,7 @@ impl Door {
             None => return Ok(Cause::BodyNotKept.explanation()),
         };
         let configs: BTreeMap<SourceName, SourceConfig> =
-            self.sources.iter().map(|(name, source)| (name.clone(), source.config.clone())).collect();
+            self.sources.iter().map(|(name, source)| (name.clone(), source.present().clone())).collect();
         let search = move || explain_request(&configs, &request, needed.as_ref());
         let cause = tokio::task::spawn_blocking(search).await.map_err(|_| RingError::Closed)?;
         // A credential that no candidate opened is not ours, nor ours written otherwise.
@@ -339,11 +347,21 @@ impl Door {
         let Some(source) = self.sources.get(&sealed.request().source) else {
             return refused("unknown_source", format!("there is no source {:?}", sealed.request().source.as_str()));
         };
+        let within = rejected.released_within(&source.config);
+        if Timestamp::now().duration_since(sealed.request().received_at)
+            >= SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
+        {
+            return refused(
+                "too_old",
+                "it came so long ago that its event may have been applied since, and forgotten: see retention.inbox"
+                    .to_owned(),
+            );
+        }
         let sealer = Arc::clone(&rejected.sealer);
         let open = move || sealed.opened(&sealer.exact(&sealed.request().source)).0;
         let request = tokio::task::spawn_blocking(open).await.map_err(|_| RingError::Closed)?;
         let Some(raw) = raw(source, &request) else {
-            return refused("body_not_kept", "the body was not kept; have it sent again".to_owned());
+            return refused("body_not_kept", "it was not kept whole; have it sent again".to_owned());
         };
         match self.receive(raw).await {
             Ok(_) => Ok(Ok(())),
@@ -352,7 +370,7 @@ impl Door {
     }
 }
 
-/// The request as it came; its refusal is not kept once more. `None` if its body was not kept.
+/// The request as it came; its refusal is not kept once more. `None` if it was not kept whole.
 fn raw(source: &Source, request: &RejectedRequest) -> Option<RawRequest> {
     Some(RawRequest {
         source: Arc::new(Source::new(source.config.clone(), None)),
@@ -412,9 +430,8 @@ mod tests {
     #[test]
     fn a_source_is_taken_as_often_as_it_keeps_and_then_a_few_times_a_second() {
         let start = Instant::now();
-        let intake =
-            Intake { waiting: Arc::default(), dropped: Counter::noop(), full: 10.0, bucket: Mutex::new((10.0, start)) };
-        let taken_at = |at: Instant| (0..1_000).filter(|_| intake.may_take(at)).count();
+        let mut bucket = bucket(10);
+        let mut taken_at = |at: Instant| (0..1_000).filter(|_| bucket.take(at).is_ok()).count();
         assert_eq!((taken_at(start), taken_at(start)), (10, 0));
         assert_eq!(taken_at(start + Duration::from_secs(1)), 5);
         assert_eq!(taken_at(start + Duration::from_secs(3_600)), 10);

@@ -4,8 +4,9 @@
 //! true events can have one body too: so it is counted and logged, and refused only where the source asks for that.
 //!
 //! It stands beside the claim on the event and weakens nothing of it. Refused is only what the event's own claim calls
-//! fresh and whose body is durable under another id already, so that the refusal loses no event that a sender was told to
-//! be kept, and a sender whose first try failed is never refused its second. What cannot be asked lets the event through.
+//! fresh and whose body is durable under another id already: what it asks for is done once, under the id that came first.
+//! Whose request that was cannot be known. A stranger whose copy overtook the sender's own has that one refused.
+//! What cannot be asked lets the event through.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use crate::admission::NotEntered;
 use crate::readiness::HealthReport;
 use crate::receive::{Door, IngestError, Received};
 use crate::respond::{self, REQUEST_ID};
-use crate::source::Source;
+use crate::source::{Counts, Source};
 
 /// `/webhooks/{source}`, `/health` and `/ready`.
 pub fn router(door: Arc<Door>) -> Router {
@@ -45,7 +45,9 @@ async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, reques
     };
     let (outcome, response) = match received {
         Ok((Received::Handshake(reply), _)) => {
-            tracing::info!(source = label, %request_id, "handshake answered");
+            if let Some(left_out) = counts.lines.next(Instant::now()) {
+                tracing::info!(source = label, %request_id, left_out, "handshake answered");
+            }
             ("handshake", respond::reply(reply, &request_id))
         }
         Ok((Received::Events(accepted), success)) => {
@@ -55,7 +57,7 @@ async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, reques
             (accepted.status(), respond::accept(&accepted, success))
         }
         Err(error) => {
-            log_refusal(label, &error, &request_id);
+            log_refusal(counts, label, &error, &request_id);
             (respond::outcome(&error), respond::refuse(&error, &request_id))
         }
     };
@@ -80,13 +82,15 @@ async fn receive(
     Ok((door.receive(request).await?, success))
 }
 
-fn log_refusal(source: &str, error: &IngestError, request_id: &RequestId) {
-    let row = respond::row(error);
+fn log_refusal(counts: &Counts, source: &str, error: &IngestError, request_id: &RequestId) {
+    let is_ours = respond::row(error).status.is_server_error();
+    let lines = if is_ours { &counts.own_failures } else { &counts.lines };
+    let Some(left_out) = lines.next(Instant::now()) else { return };
     let (code, error) = (respond::outcome(error), chain(error));
-    if row.status.is_server_error() {
-        tracing::warn!(source, code, %request_id, %error, "event refused");
+    if is_ours {
+        tracing::warn!(source, code, %request_id, left_out, %error, "event refused");
     } else {
-        tracing::info!(source, code, %request_id, %error, "event refused");
+        tracing::info!(source, code, %request_id, left_out, %error, "event refused");
     }
 }
 

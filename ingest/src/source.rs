@@ -8,6 +8,7 @@ use tidegate_shared::config::SourceConfig;
 use tidegate_shared::signature::Verifier;
 
 use crate::admission::Gate;
+use crate::lines::Lines;
 use crate::offered::Offered;
 use crate::rejected::Intake;
 
@@ -32,14 +33,19 @@ impl Source {
         Self { config, counts, gate, offered, rejected }
     }
 
+    /// What is configured, with the secret that its provider has offered.
+    pub(crate) fn present(&self) -> &SourceConfig {
+        let offered = self.offered.as_ref().and_then(|offered| offered.known(&self.config));
+        offered.unwrap_or(&self.config)
+    }
+
     /// What judges its requests now.
     pub(crate) fn verifier(&self) -> &Verifier {
-        let offered = self.offered.as_ref().and_then(|offered| offered.verifier(&self.config));
-        offered.unwrap_or(&self.config.verifier)
+        &self.present().verifier
     }
 }
 
-/// The counters of one source, a field for each step.
+/// What is counted of one source, a field for each step.
 pub(crate) struct Counts {
     pub(crate) request: Outcomes,
     pub(crate) verify: Outcomes,
@@ -47,6 +53,10 @@ pub(crate) struct Counts {
     pub(crate) publish: Outcomes,
     pub(crate) accept: Outcomes,
     pub(crate) request_seconds: Histogram,
+    /// In the log, of what a request was refused for, or asked.
+    pub(crate) lines: Lines,
+    /// Likewise, of what we could not do: no flood of the others hides these.
+    pub(crate) own_failures: Lines,
 }
 
 impl Counts {
@@ -61,6 +71,8 @@ impl Counts {
             publish: outcomes("tidegate_publish_total"),
             accept: outcomes("tidegate_accept_total"),
             request_seconds: metrics::histogram!("tidegate_request_seconds", "source" => source.to_owned()),
+            lines: Lines::new(),
+            own_failures: Lines::new(),
         }
     }
 }

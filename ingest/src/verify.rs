@@ -147,7 +147,7 @@ impl VerifiedEvent {
             source = %self.event.source,
             event_id = %self.event.id,
             request_id = %self.event.request_id,
-            "an event came with an id that another body has had; it is kept as an event of its own"
+            "an event came with an id that another body has had; it goes on as an event of its own"
         );
         metrics::counter!("tidegate_claim_conflicts_total", "source" => self.event.source.to_string()).increment(1);
         Self { event: Box::new(self.event.into_conflict()), source: self.source }

@@ -300,17 +300,19 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// The verifier of the same source with one secret more.
+    /// The same source with one secret more.
     ///
     /// # Errors
     /// As for [`Verifier::try_new`].
-    pub fn verifier_with(&self, more: Secret) -> Result<Verifier, SecretError> {
+    pub fn with_secret(&self, more: Secret) -> Result<Self, SecretError> {
         let secrets: Vec<DatedSecret> = self.secrets.iter().cloned().chain([more.into()]).collect();
-        Verifier::try_new_dated(self.scheme.clone(), &secrets)
+        let mut verifier = Verifier::try_new_dated(self.scheme.clone(), &secrets)?;
+        if let Some(token) = &self.verify_token {
+            verifier = verifier.with_verify_token(token);
+        }
+        Ok(Self { secrets, verifier: Arc::new(verifier), ..self.clone() })
     }
-}
 
-impl SourceConfig {
     /// The source as [`crate::signature::explain`] asks about it.
     #[must_use]
     pub fn suspect(&self) -> Suspect<'_> {

@@ -46,6 +46,7 @@ pub use sweep::Swept;
 
 use read::Follow;
 use row::Row;
+use utoipa::ToSchema;
 
 /// Schema version that this build reads and writes.
 pub const SCHEMA_VERSION: i32 = 3;
@@ -163,7 +164,7 @@ impl DeadLetter {
 }
 
 /// The status of an event, or of one handler's part in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Durable, and not handled yet (or wanted by no handler).
@@ -196,7 +197,7 @@ impl Status {
 }
 
 /// An event as `tidegate events` lists it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventRow {
     /// The provider's id.
     pub event_id: String,
@@ -220,7 +221,7 @@ pub struct EventRow {
 }
 
 /// One handler's part in an event.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HandlerStatus {
     /// The handler's name.
     pub handler: String,
@@ -249,7 +250,7 @@ pub struct Page {
 }
 
 /// A failed attempt as an operator reads it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct AttemptRow {
     /// Its number, from 1.
     pub attempt: u32,
@@ -260,7 +261,7 @@ pub struct AttemptRow {
 }
 
 /// An event with its whole story.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventDetail {
     /// What the list shows.
     #[serde(flatten)]
@@ -277,7 +278,7 @@ pub struct EventDetail {
 }
 
 /// The failed attempts of one handler.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HandlerAttempts {
     /// The handler's name.
     pub handler: String,
@@ -295,7 +296,7 @@ pub struct Content {
 }
 
 /// A dead letter as `tidegate dead list` lists it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DeadLetterRow {
     /// Its own id.
     pub id: String,
@@ -379,7 +380,7 @@ pub struct DeadLetterFilter {
 }
 
 /// How many dead letters of one handler and source a filter meets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeadLetterCount {
     /// The handler.
     pub handler: String,

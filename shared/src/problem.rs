@@ -2,18 +2,20 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `{"error": {...}}`, the same on every listener.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// What went wrong.
     pub error: ProblemDetail,
 }
 
 /// What went wrong, for programs by `code` and for people by `message`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProblemDetail {
     /// A stable word.
+    #[schema(example = "not_found")]
     pub code: String,
     /// One sentence.
     pub message: String,

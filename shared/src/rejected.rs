@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 
 use crate::event::{RequestId, SourceName};
 use crate::store::{DATABASE, OpenError, Store, StoreError, Tables};
+use utoipa::ToSchema;
 
 mod rows;
 mod seal;
@@ -73,6 +74,12 @@ impl RejectedRequest {
     pub fn new_id() -> String {
         RequestId::generate().as_str().to_owned()
     }
+
+    /// Whether `text` has the form of an id.
+    #[must_use]
+    pub fn is_id(text: &str) -> bool {
+        uuid::Uuid::try_parse(text).is_ok()
+    }
 }
 
 /// A rejected request without its credentials. Made only by [`Sealer::seal`].
@@ -97,7 +104,8 @@ impl SealedRequest {
 }
 
 /// A rejected request in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RejectedRow)]
 pub struct Row {
     /// Its own id, and the cursor of what came before it.
     pub id: String,

@@ -21,6 +21,7 @@ use crate::on_both_backends;
 
 on_both_backends!(
     a_rejected_request_is_explained_and_let_in_once_after_the_mend,
+    a_request_that_may_have_been_applied_and_forgotten_since_is_not_let_in,
     a_flood_of_forged_requests_stays_within_its_bounds_beside_honest_traffic,
     nothing_is_kept_where_keep_is_0,
     no_secret_of_a_rejected_request_is_written_down_or_shown,
@@ -134,6 +135,27 @@ async fn a_rejected_request_is_explained_and_let_in_once_after_the_mend(backend:
     let retry = send(&http, &stack.url("stripe"), &sender::payment("evt_1", "pi_1")).await?;
     assert_eq!(retry.outcome(), "duplicate");
     assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, 1);
+    stack.finish().await
+}
+
+/// Goal: what the inbox may have forgotten is not applied again. Method: an inbox that forgets as soon as providers stop to
+/// send an event again, which leaves no time at all for a release; then one that remembers for longer.
+async fn a_request_that_may_have_been_applied_and_forgotten_since_is_not_let_in(backend: Backend) -> Result<()> {
+    let (wrong, short) = ("not the secret of this source", "[retention]\ninbox = \"1d\"\n");
+    let config = format!("{short}{}dedup_window = \"1d\"\n{HANDLERS}", source("stripe", "stripe", wrong));
+    let mut stack = Stack::start(backend, &config).await?;
+    let payment = sender::payment("evt_1", "pi_1");
+    assert_eq!(send(&client(), &stack.url("stripe"), &payment).await?.outcome(), "invalid_signature");
+    until_kept(&stack, "stripe", 1).await?;
+    mend(&mut stack, wrong, sender::SECRET).await?;
+    let release = Some(json!({ "source": "stripe" }));
+    let said = stack.ask_door(Method::POST, "/v1/rejected/release", release.as_ref()).await?;
+    assert_eq!(said["refused"][0]["code"], "too_old", "{said}");
+    until_kept(&stack, "stripe", 1).await?;
+    mend(&mut stack, short, "[retention]\ninbox = \"2d\"\n").await?;
+    let said = stack.ask_door(Method::POST, "/v1/rejected/release", release.as_ref()).await?;
+    assert_eq!(said["released"].as_array().map(Vec::len), Some(1), "{said}");
+    stack.until_number("SELECT COUNT(*) FROM payments", 1, SOON).await?;
     stack.finish().await
 }
 
@@ -308,6 +330,9 @@ async fn rejected_requests_are_behind_the_admin_token_and_in_the_document(backen
         let answer = ask(method, &path).bearer_auth(token).json(&json!({ "ids": ["1"] })).send().await?;
         assert_ne!(answer.status().as_u16(), 401, "{path}");
     }
+    let page = |cursor| ask(Method::GET, &format!("/v1/rejected?cursor={cursor}")).bearer_auth(token).send();
+    let (wrong, right) = (page("a").await?, page("01965e4a-7a0f-7d0c-9c39-2f6a1f0b7c55").await?);
+    assert_eq!((wrong.status().as_u16(), right.status().as_u16()), (400, 200));
     stack.clean_up().await
 }
 

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tidegate_shared::bearer::Bearer;
 use tidegate_shared::config::Config;
+use tidegate_shared::problem::Problem;
 use tidegate_shared::tasks::Tasks;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -137,7 +138,7 @@ async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next
     tag = "admin",
     responses(
         (status = 200, description = "As Prometheus reads them.", body = String, content_type = "text/plain"),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody)
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]

@@ -9,18 +9,15 @@ use std::sync::Arc;
 use axum::response::Response;
 use axum::{Extension, Json, Router, middleware};
 use http::{HeaderName, HeaderValue, header};
+use tidegate_shared::problem::{Problem, ProblemDetail};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{admin, http as worker_api};
-
-mod row;
-
-pub(crate) use row::{AttemptRow, DeadLetterCount, DeadLetterRow, EventDetail, EventRow};
 
 /// The page may load what this program serves, and nothing else. Its styles are partly written by its scripts; its icons
 /// are data of its style sheet.
@@ -28,33 +25,6 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-
-/// The body of every error.
-#[derive(ToSchema)]
-#[schema(as = Problem)]
-#[expect(dead_code, reason = "shared::problem::Problem as the document shows it; a test compares them")]
-pub(crate) struct ProblemBody {
-    /// What went wrong.
-    error: ProblemDetail,
-}
-
-/// What went wrong, for programs by `code` and for people by `message`.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "as above")]
-struct ProblemDetail {
-    /// A stable word.
-    #[schema(example = "not_found")]
-    code: String,
-    /// One sentence.
-    message: String,
-    /// More about it, one entry per mistake.
-    details: Vec<String>,
-    /// The request's id, as in `X-Request-Id`, to be found in the logs.
-    request_id: String,
-    /// When.
-    #[schema(format = DateTime)]
-    timestamp: String,
-}
 
 /// How a route fails that an external API answers.
 pub(crate) struct UpstreamProblems;
@@ -96,7 +66,7 @@ fn problem(description: &str) -> utoipa::openapi::Response {
         (name = "oauth", description = "Where a user grants a worker access to an API, in a browser; on the worker's API."),
         (name = "state", description = "How a worker is; on both listeners, for anybody.")
     ),
-    components(schemas(ProblemBody, ProblemDetail))
+    components(schemas(Problem, ProblemDetail))
 )]
 struct Frame;
 

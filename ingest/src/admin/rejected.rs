@@ -10,7 +10,8 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_shared::event::{RequestId, SourceName};
-use tidegate_shared::rejected::{Row, SealedRequest};
+use tidegate_shared::problem::Problem;
+use tidegate_shared::rejected::{RejectedRequest, Row, SealedRequest};
 use tidegate_shared::signature::explain::Explanation;
 use tidegate_shared::telemetry::chain;
 use utoipa::{IntoParams, ToSchema};
@@ -18,9 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{LIMIT_MAX, LIMIT_USUAL, bad_request};
-use crate::openapi;
 use crate::receive::Door;
-use crate::rejected::RejectedError;
+use crate::rejected::{RejectedError, Released};
 use crate::respond;
 
 /// The longest body of a request, in bytes: a list of some ten thousand ids.
@@ -62,38 +62,10 @@ pub(super) struct RejectedQuery {
     cursor: Option<String>,
 }
 
-/// A rejected request.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "shared::rejected::Row as the document shows it; a test compares them")]
-struct RejectedRow {
-    /// Its own id.
-    id: String,
-    /// The source that it was sent to.
-    source: String,
-    /// When it was received.
-    #[schema(format = DateTime)]
-    received_at: String,
-    /// The error code that was answered.
-    code: String,
-    /// The sentence that was answered.
-    message: String,
-    /// Its method.
-    method: String,
-    /// Its path and query; a marker stands for each credential.
-    target: String,
-    /// Bytes of its body.
-    body_bytes: u64,
-    /// Whether the body was kept.
-    body_is_kept: bool,
-    /// The request's id, to be found in the logs.
-    request_id: String,
-}
-
 /// One page of rejected requests.
 #[derive(Serialize, ToSchema)]
 struct RejectedPage {
     /// The rows.
-    #[schema(value_type = Vec<RejectedRow>)]
     items: Vec<Row>,
     /// Give it as `cursor` to get the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,9 +81,9 @@ struct RejectedPage {
     params(RejectedQuery),
     responses(
         (status = 200, description = "A page of rejected requests.", body = RejectedPage),
-        (status = 400, description = "`bad_request`: a parameter is wrong.", body = openapi::ProblemBody),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: they cannot be read.", body = openapi::ProblemBody)
+        (status = 400, description = "`bad_request`: a parameter is wrong.", body = Problem),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 503, description = "`unavailable`: they cannot be read.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -123,6 +95,9 @@ async fn list(State(door): State<Arc<Door>>, query: Result<Query<RejectedQuery>,
     let limit = query.limit.unwrap_or(LIMIT_USUAL);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return bad_request(format!("limit must be 1 to {LIMIT_MAX}"));
+    }
+    if query.cursor.as_deref().is_some_and(|cursor| !RejectedRequest::is_id(cursor)) {
+        return bad_request("cursor must be the next_cursor of the page before".to_owned());
     }
     let source = match query.source.as_deref().map(SourceName::try_new).transpose() {
         Ok(source) => source,
@@ -221,28 +196,14 @@ fn body_view(body: &[u8]) -> Value {
     params(("id" = String, Path, description = "The rejected request's own id.")),
     responses(
         (status = 200, description = "The request.", body = RejectedView),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 404, description = "`not_found`: there is no such request.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: it cannot be read.", body = openapi::ProblemBody)
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 404, description = "`not_found`: there is no such request.", body = Problem),
+        (status = 503, description = "`unavailable`: it cannot be read.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
 async fn show(State(door): State<Arc<Door>>, Path(id): Path<String>) -> Result<Response, RejectedError> {
     Ok(Json(RejectedView::of(&door.rejected_request(&id).await?)).into_response())
-}
-
-/// Why a request did not verify.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "shared::signature::explain::Explanation as the document shows it; a test compares them")]
-struct ExplanationView {
-    /// The cause as a stable word.
-    cause: String,
-    /// Whether it is known why.
-    explained: bool,
-    /// What is wrong, in one sentence.
-    why: String,
-    /// What to do, in one sentence.
-    advice: String,
 }
 
 /// Says why a request did not verify, by trying the likely mistakes with the present configuration.
@@ -253,10 +214,10 @@ struct ExplanationView {
     operation_id = "explain_rejected",
     params(("id" = String, Path, description = "The rejected request's own id.")),
     responses(
-        (status = 200, description = "The cause, or that nothing explains it.", body = ExplanationView),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 404, description = "`not_found`: there is no such request.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: it cannot be read.", body = openapi::ProblemBody)
+        (status = 200, description = "The cause, or that nothing explains it.", body = Explanation),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 404, description = "`not_found`: there is no such request.", body = Problem),
+        (status = 503, description = "`unavailable`: it cannot be read.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -275,28 +236,6 @@ struct Selection {
     source: Option<String>,
 }
 
-/// What became of them.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "crate::rejected::Released as the document shows it; a test compares them")]
-struct ReleasedView {
-    /// Ids of those that were accepted, and are kept no more.
-    released: Vec<String>,
-    /// Those that are kept still.
-    refused: Vec<RefusedView>,
-}
-
-/// A request that could not be let in.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "as above")]
-struct RefusedView {
-    /// Its own id.
-    id: String,
-    /// The error's code.
-    code: String,
-    /// The error in one sentence.
-    message: String,
-}
-
 /// Verifies rejected requests again with the present configuration, as of when each was received, and lets in those that
 /// do, along the path of every event. The others stay.
 #[utoipa::path(
@@ -306,11 +245,11 @@ struct RefusedView {
     operation_id = "release_rejected",
     request_body = Selection,
     responses(
-        (status = 200, description = "What became of each.", body = ReleasedView),
-        (status = 400, description = "`bad_request`: the selection is wrong.", body = openapi::ProblemBody),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 404, description = "`not_found`: none are kept here.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: they cannot be read.", body = openapi::ProblemBody)
+        (status = 200, description = "What became of each.", body = Released),
+        (status = 400, description = "`bad_request`: the selection is wrong.", body = Problem),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 404, description = "`not_found`: none are kept here.", body = Problem),
+        (status = 503, description = "`unavailable`: they cannot be read.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -329,63 +268,4 @@ async fn release(
         (None, true) | (Some(Ok(_)), false) => return Ok(bad_request("name either ids or a source".to_owned())),
     };
     Ok(Json(door.release(ids).await?).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use jiff::Timestamp;
-    use tidegate_shared::config::Config;
-    use tidegate_shared::queue::embedded::EmbeddedQueue;
-    use tidegate_shared::store::Store;
-    use tidegate_shared::tasks::Tasks;
-
-    use super::*;
-    use crate::Parts;
-    use crate::rejected::{Refused, Released};
-
-    fn keys(value: &Value) -> BTreeSet<String> {
-        value.as_object().expect("an object").keys().cloned().collect()
-    }
-
-    /// Goal: what is answered is what the document says. Method: one real value of each shape, key by key.
-    #[tokio::test]
-    async fn every_answer_has_the_shape_that_the_document_says() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (config, tasks) = (Config::development(), Tasks::new());
-        let store = Store::open(folder.path()).expect("a store");
-        let queue = EmbeddedQueue::open(store, config.topology(), &tasks).await.expect("a queue");
-        let door = Arc::new(Door::new(&config, Parts::embedded(queue), tasks.clone()));
-        let document = openapi::document(routes(&door).into_openapi());
-        let document = serde_json::to_value(document).expect("it is JSON");
-        let paths = keys(&document["paths"]);
-        let expected = ["/v1/rejected", "/v1/rejected/release", "/v1/rejected/{id}", "/v1/rejected/{id}/explain"]
-            .map(String::from);
-        assert_eq!(paths, BTreeSet::from(expected));
-        let check = |name: &str, real: &Value| {
-            let described = keys(&document["components"]["schemas"][name]["properties"]);
-            assert_eq!(described, keys(real), "{name}");
-        };
-        let row = Row {
-            id: String::new(),
-            source: String::new(),
-            received_at: Timestamp::now(),
-            code: String::new(),
-            message: String::new(),
-            method: String::new(),
-            target: String::new(),
-            body_bytes: 0,
-            body_is_kept: true,
-            request_id: String::new(),
-        };
-        check("RejectedRow", &serde_json::to_value(row).expect("it is JSON"));
-        let explanation = tidegate_shared::signature::explain::Cause::Unexplained.explanation();
-        check("ExplanationView", &serde_json::to_value(explanation).expect("it is JSON"));
-        let refused = Refused { id: String::new(), code: String::new(), message: String::new() };
-        check("RefusedView", &serde_json::to_value(&refused).expect("it is JSON"));
-        let released = Released { released: Vec::new(), refused: vec![refused] };
-        check("ReleasedView", &serde_json::to_value(released).expect("it is JSON"));
-        tasks.shutdown().cancel();
-    }
 }

@@ -15,7 +15,8 @@ use crate::event::SourceName;
 use crate::provider::{HMAC, Preset, Success, preset, presets};
 use crate::random;
 use crate::signature::{
-    Batch, DatedSecret, Handshake, HandshakeProof, PublicUrl, Scheme, SchemeError, Secret, SecretError, Verifier,
+    Batch, DatedSecret, Handshake, HandshakeProof, PublicUrl, SECRETS_MAX, Scheme, SchemeError, Secret, SecretError,
+    Verifier,
 };
 
 /// A secret of this length or less could be guessed from one captured request; shorter than 24 is worth a warning.
@@ -45,6 +46,9 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let scheme = with_own_values(section, scheme, (url, public_url), setting);
     let counters = known.map_or(&[][..], |preset| preset.counters);
     let secrets = secrets?;
+    if offered_secret.is_some() && secrets.len() >= SECRETS_MAX {
+        section.mistake("offered_secret", format!("with {} secrets there is no room for it", secrets.len()));
+    }
     let replay = read_replay(section, &scheme);
     let can_be_guessed = |dated: &DatedSecret| dated.secret.expose().len() < SECRET_ADVISED;
     if !scheme.kind.has_public_keys() && secrets.iter().any(can_be_guessed) {

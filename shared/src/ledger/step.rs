@@ -10,9 +10,10 @@ use serde_json::Value as Json;
 use super::row::Row;
 use super::{Ledger, LedgerUnavailable, Statement, list, story};
 use crate::event::{Event, EventKey, HandlerName};
+use utoipa::ToSchema;
 
 /// A step that is over, as it is kept and shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct StepRecord {
     /// The step's name, unique within its handler.
     pub step: Cow<'static, str>,
@@ -28,7 +29,7 @@ pub struct StepRecord {
 }
 
 /// How a step ended. One that may still succeed has no record.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum StepOutcome {
     /// It was done, once.
@@ -44,7 +45,7 @@ pub enum StepOutcome {
 }
 
 /// The steps of one handler for one event.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HandlerSteps {
     /// The handler's name.
     pub handler: String,

@@ -138,7 +138,7 @@ pub(super) const PRESETS: &[Preset] = &[
                changes can be the same and need not have an id: each request is an event. validationTokens are not judged.",
         batch: Some(BatchText {
             items: "/value",
-            id: &["arrival"],
+            id: &["json:/id", "arrival"],
             event_type: &["json:/lifecycleEvent", "json:/changeType"],
         }),
         success: Success::Accepted,

@@ -176,7 +176,7 @@ pub(super) const PRESETS: &[Preset] = &[
                index.js",
         proven: "vectors judged by npm twitter-autohook 1.7.2 validateSignature",
         note: "Two headers: -OAuth2 is keyed by the app's OAuth 2.0 client secret, the older one by the consumer \
-               secret; either may match.",
+               secret; either may match. The first secret of the source answers X's challenge.",
         ..Preset::PLAIN
     },
     Preset {

@@ -46,7 +46,7 @@ pub(super) const PRESETS: &[Preset] = &[
             event_type: &["json:/type"],
             handshakes: &[HandshakeText {
                 method: "POST",
-                when: &["only verification_token", "no header:X-Notion-Signature"],
+                when: &["no header:X-Notion-Signature", "only verification_token"],
                 proof: "none",
                 answer: "keep json:/verification_token",
             }],

@@ -14,8 +14,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Timeout;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long a client may take to notice that it was answered.
 const LINGER: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ pub(super) struct Lingering {
 #[derive(Debug)]
 enum Stage {
     Open,
-    Lingering { left: usize, until: Pin<Box<Sleep>> },
+    Lingering { left: usize, until: Pin<Box<Timeout<WaitForCancellationFutureOwned>>> },
     Closed,
 }
 
@@ -56,7 +56,7 @@ impl Lingering {
                     *left = left.saturating_sub(buffer.filled().len())
                 }
                 Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return until.as_mut().poll(cx),
+                Poll::Pending => return until.as_mut().poll(cx).map(drop),
             }
         }
         Poll::Ready(())
@@ -93,11 +93,8 @@ impl Write for Lingering {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Stage::Open = self.stage {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-            self.stage = if self.shutdown.is_cancelled() {
-                Stage::Closed
-            } else {
-                Stage::Lingering { left: LINGER_BYTES, until: Box::pin(tokio::time::sleep(LINGER)) }
-            };
+            let until = tokio::time::timeout(LINGER, self.shutdown.clone().cancelled_owned());
+            self.stage = Stage::Lingering { left: LINGER_BYTES, until: Box::pin(until) };
         }
         ready!(self.poll_discard(cx));
         self.stage = Stage::Closed;

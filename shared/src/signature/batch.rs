@@ -57,12 +57,16 @@ impl BatchText {
 }
 
 impl Batch {
-    /// The events of a request that has been verified; `None` if it holds no list.
+    /// The events of a request that has been verified; `None` if it holds no list, or an empty one.
     ///
     /// # Errors
     /// If there are more than [`ITEMS_MAX`], or one has an id that cannot be one.
     pub fn split(&self, received: &Received<'_>, body: &Bytes) -> Result<Option<Vec<Item>>, VerifyError> {
-        let Some(items) = json::items(body, self.items.as_ref()) else { return Ok(None) };
+        let Some(items) = json::items(body, self.items.as_ref(), ITEMS_MAX + 1) else { return Ok(None) };
+        // What a request without events is for is in the rest of it.
+        if items.is_empty() {
+            return Ok(None);
+        }
         if items.len() > ITEMS_MAX {
             return Err(VerifyError::MalformedRequest { what: "the request holds too many events" });
         }

@@ -3,7 +3,10 @@
 use http::Method;
 
 use super::json::POINTERS_MAX;
-use super::{Composed, Handshake, Hash, KeyForm, Kind, Location, Pairing, Piece, PublicUrl, Scheme, TimestampFrom};
+use super::{
+    Composed, Handshake, HandshakeProof, Hash, KeyForm, Kind, Location, Pairing, Piece, PublicUrl, Scheme,
+    TimestampFrom,
+};
 
 /// Most locations of an id, or of a type.
 pub const LOCATIONS_MAX: usize = 8;
@@ -71,8 +74,8 @@ pub enum SchemeError {
     /// Every event would be taken for one.
     #[error("a handshake by POST must be marked by something that no event has")]
     UnmarkedHandshake,
-    /// Only an HMAC can be made of a text that somebody else chose.
-    #[error("an answer can be signed only by the kind hmac")]
+    /// A token would be told, and what is signed for whoever asks must be no signature of an event.
+    #[error("an answer can be signed only by the kind hmac; for anyone who asks only where the body alone is signed")]
     SignedAnswer,
     /// There is no host to ask for keys.
     #[error("the setting is the environment, production or sandbox")]
@@ -198,8 +201,12 @@ impl Scheme {
         if self.handshakes.iter().any(|known| known.method == Method::POST && known.marks.is_empty()) {
             return Err(SchemeError::UnmarkedHandshake);
         }
+        // Braintree's own rule tells challenges from payloads; elsewhere a body that could be a challenge proves nothing.
+        let is_told_apart = self.kind == Kind::Braintree || self.template.pieces() == [Piece::Body];
         let can_sign = matches!(self.kind, Kind::Hmac | Kind::Braintree);
-        if self.handshakes.iter().any(Handshake::signs) && !can_sign { Err(SchemeError::SignedAnswer) } else { Ok(()) }
+        let may_sign = |known: &Handshake| can_sign && (known.proof == HandshakeProof::Signature || is_told_apart);
+        let mut signing = self.handshakes.iter().filter(|known| known.signs());
+        if signing.all(may_sign) { Ok(()) } else { Err(SchemeError::SignedAnswer) }
     }
 
     fn has_misplaced(&self) -> bool {

@@ -154,6 +154,11 @@ impl Handshake {
         }
     }
 
+    /// Whether the body must be read to know it.
+    pub(super) fn reads_body(&self) -> bool {
+        self.marks.iter().any(|mark| mark.place().is_none_or(Location::is_in_body))
+    }
+
     /// Whether a secret is to be kept.
     #[must_use]
     pub fn keeps(&self) -> bool {

@@ -212,14 +212,34 @@ impl Visitor<'_> for Key<'_, '_, '_, '_> {
     }
 }
 
-/// The items of the list at `pointer`, or of the list that is the whole body; `None` if there is none.
-pub(super) fn items<'b>(body: &'b [u8], pointer: Option<&Pointer>) -> Option<Vec<&'b RawValue>> {
+/// The first `max` items of the list at `pointer`, or of the list that is the whole body; `None` if there is none.
+pub(super) fn items<'b>(body: &'b [u8], pointer: Option<&Pointer>, max: usize) -> Option<Vec<&'b RawValue>> {
+    struct First(usize);
+
+    impl<'de> Visitor<'de> for First {
+        type Value = Vec<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while items.len() < self.0 {
+                let Some(item) = seq.next_element()? else { return Ok(items) };
+                items.push(item);
+            }
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(items)
+        }
+    }
+
     let mut value: &RawValue = serde_json::from_slice(body).ok()?;
     for step in pointer.map(Pointer::steps).unwrap_or_default() {
         let object: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(value.get()).ok()?;
         value = object.get(step.as_str())?;
     }
-    serde_json::from_str(value.get()).ok()
+    serde_json::Deserializer::from_str(value.get()).deserialize_seq(First(max)).ok()
 }
 
 /// Whether `body` is an object with the member `name`, a string, and no other.

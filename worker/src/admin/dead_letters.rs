@@ -9,12 +9,12 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_shared::ledger::{AttemptRow, DeadLetterFilter, DeadLetterRow};
+use tidegate_shared::problem::Problem;
 use utoipa::ToSchema;
 
 use super::events::{body_view, headers_view};
 use super::query::{DeadLetterQuery, Rows, rows};
 use super::{Admin, AdminError};
-use crate::openapi;
 
 /// Dead letters, newest first.
 #[utoipa::path(
@@ -24,10 +24,10 @@ use crate::openapi;
     operation_id = "list_dead_letters",
     params(DeadLetterQuery),
     responses(
-        (status = 200, description = "A page of dead letters.", body = Rows<openapi::DeadLetterRow>),
-        (status = 400, description = "`bad_request`: a parameter is wrong.", body = openapi::ProblemBody),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+        (status = 200, description = "A page of dead letters.", body = Rows<DeadLetterRow>),
+        (status = 400, description = "`bad_request`: a parameter is wrong.", body = Problem),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -45,12 +45,10 @@ pub(super) async fn list(
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeadLetterView {
     #[serde(flatten)]
-    #[schema(value_type = openapi::DeadLetterRow)]
     row: DeadLetterRow,
     content_type: Option<String>,
     headers: Vec<(String, String)>,
     body: Value,
-    #[schema(value_type = Vec<openapi::AttemptRow>)]
     failed_attempts: Vec<AttemptRow>,
 }
 
@@ -63,9 +61,9 @@ pub(super) struct DeadLetterView {
     params(("id" = String, Path, description = "The dead letter's id.")),
     responses(
         (status = 200, description = "The dead letter.", body = DeadLetterView),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 404, description = "`not_found`: there is no such dead letter.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 404, description = "`not_found`: there is no such dead letter.", body = Problem),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -93,9 +91,9 @@ pub(super) async fn show(
     params(("id" = String, Path, description = "The dead letter's id.")),
     responses(
         (status = 204, description = "It is discarded."),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 404, description = "`not_found`: there is no such dead letter.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 404, description = "`not_found`: there is no such dead letter.", body = Problem),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]

@@ -8,11 +8,11 @@ use axum::extract::{Path, Query, State};
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_shared::ledger::{EventDetail, EventRow};
+use tidegate_shared::problem::Problem;
 use utoipa::ToSchema;
 
 use super::query::{EventQuery, Rows, rows};
 use super::{Admin, AdminError};
-use crate::openapi;
 
 /// Events, newest first.
 #[utoipa::path(
@@ -22,10 +22,10 @@ use crate::openapi;
     operation_id = "list_events",
     params(EventQuery),
     responses(
-        (status = 200, description = "A page of events.", body = Rows<openapi::EventRow>),
-        (status = 400, description = "`bad_request`: a parameter is wrong.", body = openapi::ProblemBody),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+        (status = 200, description = "A page of events.", body = Rows<EventRow>),
+        (status = 400, description = "`bad_request`: a parameter is wrong.", body = Problem),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -43,7 +43,6 @@ pub(super) async fn list(
 #[derive(Serialize, ToSchema)]
 pub(super) struct EventView {
     #[serde(flatten)]
-    #[schema(value_type = openapi::EventDetail)]
     detail: EventDetail,
     headers: Option<Vec<(String, String)>>,
     body: Option<Value>,
@@ -58,9 +57,9 @@ pub(super) struct EventView {
     params(("id" = String, Path, description = "An event's key, or the provider's id.")),
     responses(
         (status = 200, description = "Every event of that id, with its whole story.", body = Rows<EventView>),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 404, description = "`not_found`: there is no such event.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = openapi::ProblemBody)
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 404, description = "`not_found`: there is no such event.", body = Problem),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]

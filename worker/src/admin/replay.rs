@@ -11,13 +11,13 @@ use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 use tidegate_shared::event::HandlerName;
 use tidegate_shared::ledger::{DeadLetterCount, DeadLetterDetail, DeadLetterFilter, DeadLetterStatus, Page};
+use tidegate_shared::problem::Problem;
 use tidegate_shared::queue::PublishError;
 use tidegate_shared::wire::WireMessage;
 use utoipa::ToSchema;
 
 use super::query::{LIMIT_MAX, filter};
 use super::{Admin, AdminError};
-use crate::openapi;
 
 /// Dead letters of one request where no limit is given: a request should not take minutes.
 const LIMIT_USUAL: u32 = 100;
@@ -55,7 +55,6 @@ pub(super) struct Replayed {
     dry_run: bool,
     /// Dead letters that the selection met at the beginning.
     matched: u64,
-    #[schema(value_type = Vec<openapi::DeadLetterCount>)]
     by_handler: Vec<DeadLetterCount>,
     replayed: u64,
     /// Those that cannot be replayed, with the reason: their handler is gone, for example.
@@ -76,7 +75,6 @@ pub(super) struct Skipped {
 pub(super) struct Discarded {
     dry_run: bool,
     matched: u64,
-    #[schema(value_type = Vec<openapi::DeadLetterCount>)]
     by_handler: Vec<DeadLetterCount>,
     discarded: u64,
 }
@@ -108,9 +106,9 @@ impl Selection {
     request_body = Selection,
     responses(
         (status = 200, description = "What was replayed.", body = Replayed),
-        (status = 400, description = "`bad_request`: the selection is wrong.", body = openapi::ProblemBody),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: ledger or queue cannot be reached; what was done stays done.", body = openapi::ProblemBody)
+        (status = 400, description = "`bad_request`: the selection is wrong.", body = Problem),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 503, description = "`unavailable`: ledger or queue cannot be reached; what was done stays done.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]
@@ -145,9 +143,9 @@ pub(super) async fn replay(
     request_body = Selection,
     responses(
         (status = 200, description = "What was discarded.", body = Discarded),
-        (status = 400, description = "`bad_request`: the selection is wrong.", body = openapi::ProblemBody),
-        (status = 401, description = "`unauthorized`: not the admin token.", body = openapi::ProblemBody),
-        (status = 503, description = "`unavailable`: the ledger cannot be reached; what was done stays done.", body = openapi::ProblemBody)
+        (status = 400, description = "`bad_request`: the selection is wrong.", body = Problem),
+        (status = 401, description = "`unauthorized`: not the admin token.", body = Problem),
+        (status = 503, description = "`unavailable`: the ledger cannot be reached; what was done stays done.", body = Problem)
     ),
     security((), ("admin_token" = []))
 )]

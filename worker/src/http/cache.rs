@@ -15,7 +15,7 @@ use super::respond::HttpError;
 use super::{Http, rates as rates_route, weather as weather_route};
 use crate::api::Call;
 use crate::api::preset::{github, rates, weather};
-use crate::openapi::ProblemBody;
+use tidegate_shared::problem::Problem;
 
 /// An answer that is kept no more.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,10 +44,10 @@ pub(super) struct Removed {
     ),
     responses(
         (status = 200, description = "It is kept no more.", body = Removed),
-        (status = 400, description = "`bad_request`: the path cannot be read.", body = ProblemBody),
-        (status = 401, description = "`unauthorized`: no token of a caller.", body = ProblemBody),
-        (status = 404, description = "`unknown_api`: the configuration has no such API.", body = ProblemBody),
-        (status = 503, description = "`unavailable`: the cache cannot be told; ask again.", body = ProblemBody)
+        (status = 400, description = "`bad_request`: the path cannot be read.", body = Problem),
+        (status = 401, description = "`unauthorized`: no token of a caller.", body = Problem),
+        (status = 404, description = "`unknown_api`: the configuration has no such API.", body = Problem),
+        (status = 503, description = "`unavailable`: the cache cannot be told; ask again.", body = Problem)
     ),
     security((), ("caller_token" = []))
 )]

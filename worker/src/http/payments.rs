@@ -15,7 +15,7 @@ use super::Http;
 use super::idempotency::{Keyed, Reply, idempotent};
 use super::respond::HttpError;
 use crate::handle::payments::ADD_TO_BALANCE;
-use crate::openapi::ProblemBody;
+use tidegate_shared::problem::Problem;
 
 /// The largest amount, in the currency's minor unit: millions of payments of it still fit one balance.
 const AMOUNT_MAX: i64 = 999_999_999_999;
@@ -76,15 +76,15 @@ pub(super) struct MadePayment {
             ("Idempotency-Replayed" = String, description = "`true` if an earlier request made it.")
         )),
         (status = 400, description = "`bad_request`, `idempotency_key_missing` or `idempotency_key_invalid`. The key is \
-                                      not used up.", body = ProblemBody),
-        (status = 401, description = "`unauthorized`: no token of a caller.", body = ProblemBody),
-        (status = 408, description = "`request_timeout`: the body did not arrive.", body = ProblemBody),
+                                      not used up.", body = Problem),
+        (status = 401, description = "`unauthorized`: no token of a caller.", body = Problem),
+        (status = 408, description = "`request_timeout`: the body did not arrive.", body = Problem),
         (status = 409, description = "`in_progress`: a request with this key is at work, see Retry-After. `conflict`: \
-                                      there is a payment with this id, made under another key.", body = ProblemBody),
-        (status = 413, description = "`body_too_large`.", body = ProblemBody),
-        (status = 422, description = "`idempotency_key_reused`: the key belongs to another request.", body = ProblemBody),
-        (status = 500, description = "`internal`.", body = ProblemBody),
-        (status = 503, description = "`unavailable`: retry with the same key, see Retry-After.", body = ProblemBody)
+                                      there is a payment with this id, made under another key.", body = Problem),
+        (status = 413, description = "`body_too_large`.", body = Problem),
+        (status = 422, description = "`idempotency_key_reused`: the key belongs to another request.", body = Problem),
+        (status = 500, description = "`internal`.", body = Problem),
+        (status = 503, description = "`unavailable`: retry with the same key, see Retry-After.", body = Problem)
     ),
     security((), ("caller_token" = []))
 )]

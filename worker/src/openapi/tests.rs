@@ -1,16 +1,13 @@
 use std::collections::BTreeSet;
-
-use jiff::Timestamp;
-use metrics_exporter_prometheus::PrometheusBuilder;
-use serde::Serialize;
-use serde_json::{Value, json};
 use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::{Value, json};
 use tidegate_shared::cache::Cache;
 use tidegate_shared::cache::embedded::EmbeddedCache;
 use tidegate_shared::config::Config;
 use tidegate_shared::ledger::embedded::EmbeddedLedger;
-use tidegate_shared::ledger::{self, Ledger, Status};
-use tidegate_shared::problem::Problem;
+use tidegate_shared::ledger::{Ledger, Status};
 use tidegate_shared::queue::Queue;
 use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::store::Store;
@@ -114,101 +111,9 @@ fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
 }
 
-/// The names of a schema's properties, with those of the schemas it is made of.
-fn properties(document: &Value, schema: &Value) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> =
-        schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
-    for part in schema["allOf"].as_array().into_iter().flatten() {
-        names.extend(properties(document, part));
-    }
-    if let Some(target) = schema["$ref"].as_str().and_then(|target| document.pointer(target.strip_prefix('#')?)) {
-        names.extend(properties(document, target));
-    }
-    names
-}
-
-#[test]
-fn the_shapes_are_those_that_are_answered() {
-    let document = document_json();
-    let check = |schema: &str, value: &dyn erased::Named| {
-        let documented = properties(&document, &document["components"]["schemas"][schema]);
-        assert_eq!(documented, value.names(), "{schema}");
-    };
-    check("Problem", &Problem::new("x", String::new(), "id"));
-    check("ProblemDetail", &Problem::new("x", String::new(), "id").error);
-    let now = Timestamp::UNIX_EPOCH;
-    let attempt = ledger::AttemptRow { attempt: 1, at: now, error: String::new() };
-    check("AttemptRow", &attempt);
-    check("HandlerAttempts", &ledger::HandlerAttempts { handler: String::new(), attempts: vec![attempt] });
-    let part = ledger::HandlerStatus { handler: String::new(), status: Status::Dead, attempts: 1 };
-    check("HandlerStatus", &part);
-    let row = ledger::EventRow {
-        event_id: String::new(),
-        source: String::new(),
-        event_type: String::new(),
-        received_at: now,
-        status: Status::Accepted,
-        handlers: vec![part],
-        key: String::new(),
-        request_id: String::new(),
-        cursor: 0,
-    };
-    check("EventRow", &row);
-    let steps = ledger::HandlerSteps { handler: String::new(), steps: Vec::new() };
-    check("HandlerSteps", &steps);
-    let done = ledger::StepOutcome::Done { result: Value::Null };
-    let rejected = ledger::StepOutcome::Rejected { reason: String::new() };
-    let [done, rejected] = [done, rejected].map(|outcome| ledger::StepRecord {
-        step: "a".into(),
-        undo: false,
-        outcome,
-        at: now,
-        attempt: 1,
-    });
-    check("StepRecord", &(done, rejected));
-    let (failed_attempts, steps) = (Vec::new(), vec![steps]);
-    check("EventDetail", &ledger::EventDetail { row, failed_attempts, steps, content_type: None, content: None });
-    check("DeadLetterCount", &ledger::DeadLetterCount { handler: String::new(), source: None, count: 1 });
-    check(
-        "DeadLetterRow",
-        &ledger::DeadLetterRow {
-            id: String::new(),
-            handler: String::new(),
-            source: None,
-            event_id: None,
-            event_type: String::new(),
-            reason: String::new(),
-            attempts: 1,
-            dead_at: now,
-            cursor: 0,
-        },
-    );
-}
-
 #[test]
 fn the_words_of_a_status_are_those_that_are_answered() {
     let document = document_json();
     let documented = &document["components"]["schemas"]["Status"]["enum"];
     assert_eq!(*documented, json!(Status::ALL.map(Status::as_str)));
-}
-
-mod erased {
-    use super::*;
-
-    /// The names that a value, or either of two values, is answered with.
-    pub(super) trait Named {
-        fn names(&self) -> BTreeSet<String>;
-    }
-
-    fn names(value: &impl Serialize) -> BTreeSet<String> {
-        let value = serde_json::to_value(value).expect("it is JSON");
-        value.as_object().expect("an object").keys().cloned().collect()
-    }
-
-    impl<T: Serialize> Named for T {
-        fn names(&self) -> BTreeSet<String> {
-            let value = serde_json::to_value(self).expect("it is JSON");
-            value.as_array().map_or_else(|| names(&value), |either| either.iter().flat_map(names).collect())
-        }
-    }
 }

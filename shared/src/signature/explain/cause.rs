@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{BodyChange, JsonLayout, TextChange, UrlPart};
 use crate::signature::{Encoding, Hash, KeyForm, Location, SignatureFormat, TimestampUnit, Validity};
+use utoipa::ToSchema;
 
 /// Why a request did not verify.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +134,7 @@ pub enum Cause {
 }
 
 /// A cause in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Explanation {
     /// The cause as a stable word.
     pub cause: &'static str,

@@ -51,6 +51,45 @@ fn a_handshake_that_every_event_is_and_a_token_that_would_be_told_are_refused() 
     assert_eq!(scheme.check(), Err(SchemeError::SignedAnswer));
 }
 
+/// Whoever asks has a text of theirs signed: it must not be what an event's signature is over.
+#[test]
+fn nothing_is_signed_for_anyone_that_an_event_could_sign() {
+    let checked = |signed: &'static str, proof: &'static str| {
+        let text = SchemeText {
+            signed,
+            at: &["header:x-sig"],
+            timestamp_at: timestamp(signed),
+            id: &["header:x-id"],
+            ..SchemeText::HMAC
+        };
+        let mut scheme = text.read().unwrap();
+        let known = HandshakeText { method: "GET", when: &["query:c"], proof, answer: "text mac(query:c)" };
+        scheme.handshakes = vec![known.read().unwrap()];
+        scheme.check()
+    };
+    assert_eq!(checked("{body}", "none"), Ok(()));
+    for signed in ["{body_sha256}", "{timestamp}{body}", "{timestamp}.{body}", "{id}-{body}", "v0:{body}"] {
+        assert_eq!(checked(signed, "none"), Err(SchemeError::SignedAnswer), "{signed}");
+        assert_eq!(checked(signed, "signature"), Ok(()), "{signed}");
+    }
+}
+
+fn timestamp(signed: &str) -> &'static [&'static str] {
+    if signed.contains("{timestamp}") { &["header:x-time"] } else { &[] }
+}
+
+#[test]
+fn a_large_body_is_not_read_for_a_question_that_is_not_proven() {
+    let slack = verifier("slack", &[SECRET]);
+    let form = headers(&[("content-type", "application/x-www-form-urlencoded")]);
+    let asked = |length: usize| {
+        let body = format!("ssl_check=1&x={}", "a".repeat(length));
+        slack.open_handshake(&Received::post(&form, body.as_bytes()), at(THEN)).unwrap().is_some()
+    };
+    assert!(asked(1_000));
+    assert!(!asked(100_000));
+}
+
 #[test]
 fn an_answer_is_signed_and_a_question_proven_by_a_secret_that_counts() {
     let over = DatedSecret {
@@ -153,8 +192,7 @@ fn a_batch_is_split_where_it_says_and_keeps_each_item_as_it_was() {
             told(&hash, "unknown", "\"z\"")
         ]
     );
-    assert_eq!(split(r#"{"events":[]}"#).unwrap(), Some(Vec::new()));
-    for none in [r#"{"events":{}}"#, "{}", "[]", "", "no JSON"] {
+    for none in [r#"{"events":[],"deleted":{}}"#, r#"{"events":{}}"#, "{}", "[]", "", "no JSON"] {
         assert_eq!(split(none).unwrap(), None, "{none}");
     }
     let full = format!(r#"{{"events":[{}]}}"#, vec!["1"; ITEMS_MAX].join(","));
