@@ -80,10 +80,10 @@ async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) 
         tracing::warn!("{warning}");
     }
     let process = Process::default();
-    let door = process::listen(config.ingest.listen, "--listen").await?;
-    let admin = process::listen(config.admin.listen, "--admin").await?;
+    let door = process::listen(config.ingest.listen, "--listen")?;
+    let admin = process::listen(config.admin.listen, "--admin")?;
     let http = match &config.http {
-        Some(http) => Some(process::listen_near(http.listen, "http.listen").await?),
+        Some(http) => Some(process::listen_near(http.listen, "http.listen")?),
         None => None,
     };
     let (at, admin_at) = (door.local_addr()?, admin.local_addr()?);

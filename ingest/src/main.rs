@@ -41,8 +41,8 @@ impl Arguments {
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let process = Process::default();
-    let door = process::listen(config.ingest.listen, "--listen").await?;
-    let admin = process::listen_near(config.ingest.admin, "--admin").await?;
+    let door = process::listen(config.ingest.listen, "--listen")?;
+    let admin = process::listen_near(config.ingest.admin, "--admin")?;
     tracing::info!(listen = %door.local_addr()?, admin = %admin.local_addr()?, "tidegate-ingest is starting");
     let listeners = Listeners { door, admin: Some((admin, telemetry::start_metrics(&process.work))) };
     let parts = Parts::connect(&config, &process.links).await?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ConfigError;
@@ -32,12 +32,23 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
+/// Connections that wait to be taken, as far as the system allows (`net.core.somaxconn`). One more is tried again by its
+/// sender's system, a second later at best. What the standard library asks for is 128.
+const BACKLOG: u32 = 4_096;
+
 /// Listens on `address`; `flag` is the option that would change it.
 ///
 /// # Errors
 /// [`ListenError`] says what to do.
-pub async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address, flag, source })
+pub fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+    let listening = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A process that starts again need not wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening().map_err(|source| ListenError { address, flag, source })
 }
 
 /// Lets the process open `needed` files, as far as the system allows; a connection is one. Warns if that is not enough:
@@ -97,10 +108,10 @@ pub struct Patience {
 ///
 /// # Errors
 /// As [`listen`].
-pub async fn listen_near(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
-    match listen(address, flag).await {
+pub fn listen_near(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+    match listen(address, flag) {
         Err(ListenError { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
-            let near = listen(SocketAddr::new(address.ip(), 0), flag).await?;
+            let near = listen(SocketAddr::new(address.ip(), 0), flag)?;
             let instead = near.local_addr().map(|address| address.to_string()).unwrap_or_default();
             tracing::warn!(%address, instead, "another process has this address; choose one with {flag}");
             Ok(near)
@@ -206,5 +217,23 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: senders that come all at once are not made to wait for a second. Method: a listener that takes none of them.
+    #[tokio::test]
+    async fn a_thousand_connections_may_wait_to_be_taken() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("the system's limit");
+        let count = allowed.trim().parse::<usize>().expect("a number").min(1_000);
+        let listener = listen(([127, 0, 0, 1], 0).into(), "--listen").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let connecting = (0..count).map(|_| tokio::net::TcpStream::connect(address));
+        let made =
+            tokio::time::timeout(Duration::from_millis(900), futures_util::future::try_join_all(connecting)).await;
+        assert_eq!(made.expect("none is tried again").expect("all are taken").len(), count);
     }
 }

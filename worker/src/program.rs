@@ -81,9 +81,9 @@ impl Worker {
     async fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let process = Process::default();
-        let admin = process::listen_near(config.admin.listen, "--admin").await?;
+        let admin = process::listen_near(config.admin.listen, "--admin")?;
         let http = match &config.http {
-            Some(http) => Some(process::listen_near(http.listen, "--listen").await?),
+            Some(http) => Some(process::listen_near(http.listen, "--listen")?),
             None => None,
         };
         let at = http.as_ref().map(TcpListener::local_addr).transpose()?;

@@ -33,8 +33,8 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let Backend::Embedded { path } = &config.backend else { anyhow::bail!("backend.kind must be \"embedded\"") };
     let process = Process::default();
-    let door = process::listen(config.ingest.listen, "--listen").await?;
-    let admin = process::listen(config.ingest.admin, "--admin").await?;
+    let door = process::listen(config.ingest.listen, "--listen")?;
+    let admin = process::listen(config.ingest.admin, "--admin")?;
     tracing::info!(listen = %door.local_addr()?, admin = %admin.local_addr()?, "bench-door is starting");
     let listeners = Listeners { door, admin: Some((admin, telemetry::start_metrics(&process.work))) };
     let queue = EmbeddedQueue::open(Store::open(path)?, config.topology(), &process.work).await?;
