@@ -101,10 +101,6 @@ fn request(ids: &str, number: usize, now: i64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Connections made at once: a system that queues 128 makes further ones wait for a second, and the first ones would be
-/// closed for saying nothing before the last is made.
-const BURST: usize = 64;
-
 /// Everything that the connections share.
 struct Shared {
     requests: Vec<Vec<u8>>,
@@ -140,10 +136,7 @@ pub fn run(plan: &Plan) -> Result<()> {
 async fn send(plan: &Plan, shared: &Arc<Shared>) -> Result<Sent> {
     let mut connections = JoinSet::new();
     let mut streams = Vec::new();
-    for number in 0..plan.connections {
-        if number % BURST == BURST - 1 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    for _ in 0..plan.connections {
         let stream = TcpStream::connect(plan.to).await.context("the server cannot be reached")?;
         stream.set_nodelay(true)?;
         streams.push(stream);
