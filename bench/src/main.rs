@@ -19,7 +19,7 @@ struct Arguments {
     /// What to measure; everything if nothing is named. See --list.
     #[arg(value_name = "SCENARIO", value_parser = PossibleValuesParser::new(scenario::ALL.map(|(name, _)| name)))]
     scenarios: Vec<String>,
-    /// A look in under three minutes: fewer and shorter rounds, neither price nor growth.
+    /// A look in under three minutes: fewer and shorter rounds, neither price, growth nor upkeep.
     #[arg(long)]
     quick: bool,
     /// Pairs of baseline and subject.
@@ -51,7 +51,7 @@ impl Arguments {
             return self.scenarios.clone();
         }
         let all = scenario::ALL.iter().map(|(name, _)| (*name).to_owned());
-        all.filter(|name| !(self.quick && (name == "growth" || name == "price"))).collect()
+        all.filter(|name| !(self.quick && matches!(name.as_str(), "growth" | "upkeep" | "price"))).collect()
     }
 }
 

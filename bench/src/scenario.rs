@@ -41,7 +41,7 @@ pub struct Bench {
 }
 
 /// Every scenario's name, and what it is about.
-pub const ALL: [(&str, &str); 8] = [
+pub const ALL: [(&str, &str); 9] = [
     ("ingest-embedded", "the door on the embedded store against a bare axum server"),
     ("ingest-distributed", "the door on Redis and RabbitMQ against a bare axum server and a raw publisher"),
     ("latency", "answers at a steady rate, and the time from 2xx to applied"),
@@ -50,6 +50,7 @@ pub const ALL: [(&str, &str); 8] = [
     ("price", "what the claim, the confirm, the fsync and the inbox row cost"),
     ("hostile", "honest senders beside two thousand slow clients against as many idle ones"),
     ("growth", "millions of rows, messages and claims against none"),
+    ("upkeep", "a claim's memory, a sweep beside full load, a replay of many dead letters"),
 ];
 
 impl Bench {
@@ -75,6 +76,7 @@ impl Bench {
             "price" => price::price(self).await,
             "hostile" => hostile::hostile(self).await,
             "growth" => growth::growth(self).await,
+            "upkeep" => growth::upkeep(self).await,
             _ => anyhow::bail!("there is no scenario {name:?}; --list shows them"),
         }
     }

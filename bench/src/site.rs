@@ -90,7 +90,7 @@ impl Site {
         };
         format!(
             "[ingest]\npublisher = {publisher:?}\nconnections_per_address_max = 4096\n[retention]\ninbox = {retention:?}\nevents = {retention:?}\n\
-             [[source]]\nname = \"bench\"\nprovider = \"standard-webhooks\"\nsecrets = [{secret:?}]\n\
+             [[source]]\nname = \"bench\"\nprovider = \"standard-webhooks\"\nsecrets = [{secret:?}]\ndedup_window = \"1d\"\n\
              [worker]\nown_handlers = [\"count\", \"slow\", \"refuse\"]\ncommit_batch_max = {commit_batch_max}\n\
              [[handler]]\nname = \"bench\"\non = [\"bench:**\"]\nrun = {run:?}\nconcurrency = {concurrency}\n\
              [backend]\n{backend}"

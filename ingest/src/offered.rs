@@ -60,7 +60,14 @@ impl Offered {
 
     /// The source with the secret, once there is one: this process has taken it, or another has.
     pub(crate) fn known(&self, config: &SourceConfig) -> Option<&SourceConfig> {
-        if self.known.get().is_none() && self.is_time_to_look() {
+        self.known.get().or_else(|| self.look(config))
+    }
+
+    /// Looks for the file, unless that was done just now; who comes meanwhile waits for what is found.
+    fn look(&self, config: &SourceConfig) -> Option<&SourceConfig> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.known.get().is_none() && looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            *looked = Some(Instant::now());
             match with_offered(config) {
                 Ok(Some(known)) => drop(self.known.set(known)),
                 Ok(None) => {}
@@ -72,15 +79,6 @@ impl Offered {
         self.known.get()
     }
 
-    fn is_time_to_look(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
-        if is_time {
-            *looked = Some(Instant::now());
-        }
-        is_time
-    }
-
     /// Takes the secret, unless there is one; it is on the disk when this returns.
     ///
     /// # Errors
@@ -88,22 +86,23 @@ impl Offered {
     pub(crate) fn take(&self, config: &SourceConfig, secret: &Secret) -> Result<(), OfferedError> {
         let taken = || OfferedError::Taken { path: self.path.clone() };
         let known = config.with_secret(secret.clone()).map_err(OfferedError::Useless)?;
+        let is_known =
+            |known: &SourceConfig| known.secrets.iter().any(|dated| dated.secret.expose() == secret.expose());
         // Whoever took the file away must start this process again, or it would go on with what was in it.
-        if self.known.get().is_some() && !self.path.exists() {
+        if self.known.get().is_some_and(|known| !is_known(known)) {
             return Err(taken());
         }
         match write_once(&self.path, secret.expose().as_bytes()) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // The provider asks again whose answer was lost.
-                let is_same = fs::read_to_string(&self.path).is_ok_and(|known| known == secret.expose());
-                return if is_same { Ok(()) } else { Err(taken()) };
+                if !fs::read_to_string(&self.path).is_ok_and(|text| text == secret.expose()) {
+                    return Err(taken());
+                }
             }
             Err(source) => return Err(OfferedError::File { path: self.path.clone(), source }),
         }
-        // Whoever was quicker has read the same file.
-        self.known.get_or_init(|| known);
-        Ok(())
+        if is_known(self.known.get_or_init(|| known)) { Ok(()) } else { Err(taken()) }
     }
 }
 
@@ -167,7 +166,9 @@ mod tests {
         let third = offered.take(&config, &Secret::new("a secret of the third".into()));
         assert!(matches!(third, Err(OfferedError::Taken { .. })), "{third:?}");
         fs::rename(folder.path().join("away"), &path).expect("moved");
-        assert!(Offered::new(path.clone()).known(&config).is_some());
+        let other = Offered::new(path.clone());
+        other.take(&config, &Secret::new("a secret of the first".into())).expect("asked there, too");
+        assert!(other.known.get().is_some(), "it is used at once");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no draft is left");
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
@@ -195,6 +196,26 @@ mod tests {
         let four = text.replace("offered_secret", "secrets = [\"1234567890123456\", \"2234567890123456\", \"3234567890123456\", \"4234567890123456\"]\noffered_secret");
         let error = Config::parse("test", &four, &|_| None).expect_err("there is no room").to_string();
         assert!(error.contains("no room"), "{error}");
+    }
+
+    /// Goal: no request is judged without a secret that is there. Method: many at once, before anybody has looked.
+    #[test]
+    fn requests_that_come_at_once_all_find_the_secret() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("asana.secret");
+        fs::write(&path, "a secret of the first").expect("written");
+        let config = config(&path);
+        for _ in 0..50 {
+            let (offered, start) = (Offered::new(path.clone()), std::sync::Barrier::new(8));
+            std::thread::scope(|scope| {
+                let ask = || {
+                    start.wait();
+                    offered.known(&config).is_some()
+                };
+                let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+                assert!(asking.into_iter().all(|asked| asked.join().expect("no panic")));
+            });
+        }
     }
 
     #[test]

@@ -177,6 +177,13 @@ pub enum IngestError {
     Abandoned,
 }
 
+impl IngestError {
+    /// Whether it is about an event that was verified.
+    pub(crate) fn is_of_a_signed_event(&self) -> bool {
+        matches!(self, Self::Replayed { .. } | Self::Unclaimed(_) | Self::NotDurable(_) | Self::NotSpooled { .. })
+    }
+}
+
 impl Door {
     /// Makes the door of a configuration.
     #[must_use]

@@ -77,7 +77,7 @@ impl Rejected {
     }
 
     /// How long after its receipt a request may be let in: later, the inbox may have forgotten that its event was applied,
-    /// which can have been a [`SourceConfig::dedup_window`] before this request came.
+    /// which can have been before this request came; by as long as providers try again, a [`SourceConfig::dedup_window`].
     fn released_within(&self, source: &SourceConfig) -> Duration {
         self.inbox.map_or(Duration::MAX, |inbox| inbox.saturating_sub(source.dedup_window))
     }

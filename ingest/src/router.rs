@@ -45,7 +45,7 @@ async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, reques
     };
     let (outcome, response) = match received {
         Ok((Received::Handshake(reply), _)) => {
-            if let Some(left_out) = counts.lines.next(Instant::now()) {
+            if let Some(left_out) = counts.handshake_lines.next(Instant::now()) {
                 tracing::info!(source = label, %request_id, left_out, "handshake answered");
             }
             ("handshake", respond::reply(reply, &request_id))
@@ -83,9 +83,9 @@ async fn receive(
 }
 
 fn log_refusal(counts: &Counts, source: &str, error: &IngestError, request_id: &RequestId) {
-    let is_ours = respond::row(error).status.is_server_error();
-    let lines = if is_ours { &counts.own_failures } else { &counts.lines };
+    let lines = if error.is_of_a_signed_event() { &counts.signed_lines } else { &counts.refused_lines };
     let Some(left_out) = lines.next(Instant::now()) else { return };
+    let is_ours = respond::row(error).status.is_server_error();
     let (code, error) = (respond::outcome(error), chain(error));
     if is_ours {
         tracing::warn!(source, code, %request_id, left_out, %error, "event refused");

@@ -53,10 +53,12 @@ pub(crate) struct Counts {
     pub(crate) publish: Outcomes,
     pub(crate) accept: Outcomes,
     pub(crate) request_seconds: Histogram,
-    /// In the log, of what a request was refused for, or asked.
-    pub(crate) lines: Lines,
-    /// Likewise, of what we could not do: no flood of the others hides these.
-    pub(crate) own_failures: Lines,
+    /// In the log, of requests that were refused.
+    pub(crate) refused_lines: Lines,
+    /// Likewise, of those that their provider has signed: nobody else's hide these.
+    pub(crate) signed_lines: Lines,
+    /// Likewise, of handshakes.
+    pub(crate) handshake_lines: Lines,
 }
 
 impl Counts {
@@ -71,8 +73,9 @@ impl Counts {
             publish: outcomes("tidegate_publish_total"),
             accept: outcomes("tidegate_accept_total"),
             request_seconds: metrics::histogram!("tidegate_request_seconds", "source" => source.to_owned()),
-            lines: Lines::new(),
-            own_failures: Lines::new(),
+            refused_lines: Lines::new(),
+            signed_lines: Lines::new(),
+            handshake_lines: Lines::new(),
         }
     }
 }

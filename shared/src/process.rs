@@ -225,10 +225,11 @@ mod tests {
     use super::*;
 
     /// Goal: senders that come all at once are not made to wait for a second. Method: a listener that takes none of them.
+    #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_thousand_connections_may_wait_to_be_taken() {
+    async fn hundreds_of_connections_may_wait_to_be_taken() {
         let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("the system's limit");
-        let count = allowed.trim().parse::<usize>().expect("a number").min(1_000);
+        let count = allowed.trim().parse::<usize>().expect("a number").min(300);
         let listener = listen(([127, 0, 0, 1], 0).into(), "--listen").expect("a port");
         let address = listener.local_addr().expect("an address");
         let connecting = (0..count).map(|_| tokio::net::TcpStream::connect(address));

@@ -362,3 +362,29 @@ async fn a_request_in_a_file_is_explained_without_any_process() -> Result<()> {
     assert_eq!((&forged["cause"], &forged["explained"]), (&json!("unexplained"), &json!(false)), "{forged}");
     Ok(())
 }
+
+/// What a provider has offered is a secret of the source for `explain`, too.
+#[tokio::test]
+async fn a_request_in_a_file_is_explained_with_the_secret_that_was_offered() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [config, request, offered] = ["tidegate.toml", "request.http", "offered"].map(|name| folder.path().join(name));
+    std::fs::write(
+        &config,
+        format!("[[source]]\nname = \"asana\"\nprovider = \"asana\"\noffered_secret = {offered:?}\n"),
+    )?;
+    let body = "{\"events\":[{}]}";
+    let signature = sender::hmac_hex("the secret that was offered", &[body.as_bytes()]);
+    std::fs::write(&request, format!("POST /webhooks/asana HTTP/1.1\nX-Hook-Signature: {signature}\n\n{body}"))?;
+    for (secret, cause) in
+        [("the secret that was offered", "verifies_now"), ("another secret, by a stranger", "unexplained")]
+    {
+        std::fs::write(&offered, secret)?;
+        let mut command = Command::new(binary("tidegate")?);
+        command.args(["explain", "--source", "asana", "--json", "--file"]).arg(&request).arg("--config").arg(&config);
+        let output = command.output().await?;
+        let said: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        assert_eq!(said["cause"], cause, "{said}");
+    }
+    Ok(())
+}

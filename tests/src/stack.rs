@@ -87,7 +87,7 @@ impl Servers {
     /// If it does not answer.
     pub async fn flush_redis(&self) -> Result<()> {
         let mut redis = redis::Client::open(self.redis.url())?.get_multiplexed_async_connection().await?;
-        Ok(redis::cmd("FLUSHALL").exec_async(&mut redis).await?)
+        Ok(redis::cmd("FLUSHALL").arg("ASYNC").exec_async(&mut redis).await?)
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn worker(bench: &Bench) -> Result<Vec<Finding>> {
             ratios.push(fast.rate / slow.rate);
             rates.push(fast.rate);
             single.push(slow.rate);
-            cpu.push(fast.cpu_micros);
+            cpu.push(fast.cpu_micros.iter().sum());
         }
         findings
             .push(Finding::new(NAME, &format!("{way}: effects/s, times one commit an event"), ratios).at_least(5.0));
@@ -68,8 +68,8 @@ pub async fn scale_out(bench: &Bench) -> Result<Vec<Finding>> {
 /// What draining a queue came to.
 pub(super) struct Drained {
     pub(super) rate: f64,
-    /// Of the worker, or of the one process.
-    pub(super) cpu_micros: f64,
+    /// For an event, of each process that was watched.
+    pub(super) cpu_micros: Vec<f64>,
 }
 
 async fn drain(bench: &Bench, way: &str, setup: Setup, events: usize) -> Result<Drained> {
@@ -110,17 +110,18 @@ pub(super) async fn fill(bench: &Bench, site: &Site, events: usize) -> Result<()
 /// Takes the time from a tenth to nine tenths of `events` effects after the first `before`, when every worker is at work.
 pub(super) async fn watch(site: &Site, before: u64, events: u64, watched: &[Watched]) -> Result<Drained> {
     let started = Instant::now();
-    let cpu = || watched.iter().map(Watched::cpu_seconds).sum::<Result<f64>>();
-    let mut first: Option<(Instant, u64, f64)> = None;
+    let cpu = || watched.iter().map(Watched::cpu_seconds).collect::<Result<Vec<f64>>>();
+    let mut first: Option<(Instant, u64, Vec<f64>)> = None;
     loop {
         let done = site.effects().await?.saturating_sub(before);
         ensure!(started.elapsed() < PATIENCE, "{done} of {events} effects in {PATIENCE:?}");
-        match first {
+        match &first {
             None if done >= events / 10 => first = Some((Instant::now(), done, cpu()?)),
             Some((at, from, spent)) if done >= events / 10 * 9 => {
                 let count = (done - from) as f64;
                 let rate = count / at.elapsed().as_secs_f64();
-                return Ok(Drained { rate, cpu_micros: (cpu()? - spent) * 1e6 / count });
+                let micros = cpu()?.iter().zip(spent).map(|(after, before)| (after - before) * 1e6 / count).collect();
+                return Ok(Drained { rate, cpu_micros: micros });
             }
             None | Some(_) => {}
         }

@@ -228,6 +228,7 @@ async fn explain(State(door): State<Arc<Door>>, Path(id): Path<String>) -> Resul
 /// Which rejected requests are to be let in: those of `ids`, or all of `source`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RejectedSelection)]
 struct Selection {
     /// Their own ids.
     #[serde(default)]

@@ -101,3 +101,30 @@ impl Write for Lingering {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_stays_is_waited_for_until_the_process_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        client.write_all(b"more than anybody reads").await.expect("sent");
+        let shutdown = CancellationToken::new();
+        let mut lingering = Lingering::new(stream, shutdown.clone());
+        let mut end = pin!(poll_fn(|cx| Pin::new(&mut lingering).poll_shutdown(cx)));
+        let early = tokio::time::timeout(LINGER / 4, end.as_mut()).await;
+        assert!(early.is_err(), "the client may still read");
+        shutdown.cancel();
+        let ended = tokio::time::timeout(LINGER / 4, end).await.expect("nobody is waited for");
+        ended.expect("an end");
+    }
+}

@@ -75,7 +75,9 @@ pub enum SchemeError {
     #[error("a handshake by POST must be marked by something that no event has")]
     UnmarkedHandshake,
     /// A token would be told, and what is signed for whoever asks must be no signature of an event.
-    #[error("an answer can be signed only by the kind hmac; for anyone who asks only where the body alone is signed")]
+    #[error(
+        "an answer can be signed only by the kind hmac; for anyone who can ask only where the body alone is signed"
+    )]
     SignedAnswer,
     /// There is no host to ask for keys.
     #[error("the setting is the environment, production or sandbox")]
@@ -204,9 +206,16 @@ impl Scheme {
         // Braintree's own rule tells challenges from payloads; elsewhere a body that could be a challenge proves nothing.
         let is_told_apart = self.kind == Kind::Braintree || self.template.pieces() == [Piece::Body];
         let can_sign = matches!(self.kind, Kind::Hmac | Kind::Braintree);
-        let may_sign = |known: &Handshake| can_sign && (known.proof == HandshakeProof::Signature || is_told_apart);
-        let mut signing = self.handshakes.iter().filter(|known| known.signs());
+        let may_sign = |known: &Handshake| can_sign && (is_told_apart || !self.signs_for_anyone(known));
+        let mut signing = self.handshakes.iter().filter(|known| !known.signed_places().is_empty());
         if signing.all(may_sign) { Ok(()) } else { Err(SchemeError::SignedAnswer) }
+    }
+
+    /// Whether somebody else than the provider can have a text of theirs signed: anything that the signature of the
+    /// question does not cover.
+    pub(super) fn signs_for_anyone(&self, known: &Handshake) -> bool {
+        let is_covered = known.proof == HandshakeProof::Signature && self.template.covers_body();
+        known.signed_places().into_iter().any(|place| !(is_covered && place.is_in_body()))
     }
 
     fn has_misplaced(&self) -> bool {

@@ -144,14 +144,15 @@ impl Handshake {
         marked.chain(word).chain(self.answer.places())
     }
 
-    /// Whether the answer is made with the source's own key: whoever asks has it sign a text of theirs.
-    pub(super) fn signs(&self) -> bool {
-        let makes = |value: &AnswerValue| matches!(value, AnswerValue::Mac(_) | AnswerValue::Signature(_));
-        match &self.answer {
-            Answer::Text(value) => makes(value),
-            Answer::Json(members) => members.iter().any(|(_, value)| makes(value)),
-            Answer::Bare(_) | Answer::Origin | Answer::Confirm(_) | Answer::Keep(_) => false,
-        }
+    /// The places of texts that are signed with the source's own key: whoever asks chooses those.
+    pub(super) fn signed_places(&self) -> Vec<&Location> {
+        let made = |value: &AnswerValue| matches!(value, AnswerValue::Mac(_) | AnswerValue::Signature(_));
+        let values = match &self.answer {
+            Answer::Text(value) => vec![value],
+            Answer::Json(members) => members.iter().map(|(_, value)| value).collect(),
+            Answer::Bare(_) | Answer::Origin | Answer::Confirm(_) | Answer::Keep(_) => Vec::new(),
+        };
+        values.into_iter().filter(|value| made(value)).filter_map(AnswerValue::place).collect()
     }
 
     /// Whether the body must be read to know it.

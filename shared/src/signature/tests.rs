@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::*;
 
+mod edges;
 mod handshakes;
 mod keys;
 mod kinds;

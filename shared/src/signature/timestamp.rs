@@ -108,3 +108,68 @@ fn digits(text: &[u8], max: usize) -> Option<i64> {
     let well_formed = (1..=max).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     if well_formed { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_has_its_longest_and_its_shortest_text() {
+        let check = |unit: TimestampUnit, text: &str, read: Option<i64>| {
+            assert_eq!(unit.read(text.as_bytes()), read, "{unit:?} {text:?}");
+        };
+        use TimestampUnit::{Milliseconds, Rfc3339, Seconds};
+        check(Seconds, "", None);
+        check(Seconds, "0", Some(0));
+        check(Seconds, "1700000000", Some(1_700_000_000_000));
+        check(Seconds, &"9".repeat(12), Some(999_999_999_999_000));
+        check(Seconds, &"9".repeat(13), None);
+        check(Milliseconds, "1700000000001", Some(1_700_000_000_001));
+        check(Milliseconds, &"9".repeat(15), Some(999_999_999_999_999));
+        check(Milliseconds, &"9".repeat(16), None);
+        for text in ["+1", "-1", " 1", "1 ", "1.5", "0x1", "１"] {
+            check(Seconds, text, None);
+            check(Milliseconds, text, None);
+        }
+        check(Rfc3339, "2023-11-14T22:13:20Z", Some(1_700_000_000_000));
+        check(Rfc3339, "2023-11-14T23:13:20.001+01:00", Some(1_700_000_000_001));
+        check(Rfc3339, "2023-11-14T21:13:20-01:00", Some(1_700_000_000_000));
+        // What would also be a timestamp without its last characters, or with fewer of them.
+        for text in ["2023-11-14T22:13:20", "2023-11-14T22:13:20+01", "2023-11-14T22:13:20+0100", "2023-11-14", "Z", ""]
+        {
+            check(Rfc3339, text, None);
+        }
+    }
+
+    #[test]
+    fn the_usual_width_is_that_of_these_centuries() {
+        let usual = |unit: TimestampUnit, text: &str| unit.has_usual_width(text.as_bytes());
+        assert!(usual(TimestampUnit::Seconds, "1700000000") && usual(TimestampUnit::Milliseconds, "1700000000000"));
+        for text in ["170000000", "17000000000", "0700000000"] {
+            assert!(!usual(TimestampUnit::Seconds, text), "{text}");
+        }
+        for text in ["170000000000", "17000000000000", "0700000000000"] {
+            assert!(!usual(TimestampUnit::Milliseconds, text), "{text}");
+        }
+        assert!(usual(TimestampUnit::Rfc3339, "2023-11-14T22:13:20Z"));
+    }
+
+    #[test]
+    fn exactly_the_tolerance_is_still_taken_on_both_sides() {
+        let rule = TimestampRule {
+            from: TimestampFrom::Token,
+            unit: TimestampUnit::Milliseconds,
+            tolerance: Duration::from_millis(1_500),
+        };
+        let now = Timestamp::from_millisecond(1_700_000_000_000).expect("a time");
+        let judge = |age: i64| rule.judge(now.as_millisecond() - age, now);
+        for age in [0, 1_500, -1_500] {
+            assert_eq!(judge(age), Ok(()), "{age}");
+        }
+        for age in [1_501, -1_501] {
+            let told = SignedDuration::from_millis(age);
+            assert_eq!(judge(age), Err(VerifyError::StaleTimestamp { age: told, tolerance: rule.tolerance }), "{age}");
+        }
+        assert!(rule.judge(i64::MIN, now).is_err() && rule.judge(i64::MAX, now).is_err());
+    }
+}

@@ -54,7 +54,7 @@ fn a_handshake_that_every_event_is_and_a_token_that_would_be_told_are_refused() 
 /// Whoever asks has a text of theirs signed: it must not be what an event's signature is over.
 #[test]
 fn nothing_is_signed_for_anyone_that_an_event_could_sign() {
-    let checked = |signed: &'static str, proof: &'static str| {
+    let checked = |signed: &'static str, proof: &'static str, place: &'static str| {
         let text = SchemeText {
             signed,
             at: &["header:x-sig"],
@@ -63,14 +63,26 @@ fn nothing_is_signed_for_anyone_that_an_event_could_sign() {
             ..SchemeText::HMAC
         };
         let mut scheme = text.read().unwrap();
-        let known = HandshakeText { method: "GET", when: &["query:c"], proof, answer: "text mac(query:c)" };
+        let known = HandshakeText {
+            method: "POST",
+            when: vec![place].leak(),
+            proof,
+            answer: format!("text mac({place})").leak(),
+        };
         scheme.handshakes = vec![known.read().unwrap()];
         scheme.check()
     };
-    assert_eq!(checked("{body}", "none"), Ok(()));
+    for (proof, place) in
+        [("none", "query:c"), ("word query:w", "query:c"), ("signature", "query:c"), ("signature", "json:/c")]
+    {
+        assert_eq!(checked("{body}", proof, place), Ok(()), "{proof} {place}");
+    }
     for signed in ["{body_sha256}", "{timestamp}{body}", "{timestamp}.{body}", "{id}-{body}", "v0:{body}"] {
-        assert_eq!(checked(signed, "none"), Err(SchemeError::SignedAnswer), "{signed}");
-        assert_eq!(checked(signed, "signature"), Ok(()), "{signed}");
+        // What the signature of the question covers, its provider has chosen; anything else anybody can.
+        assert_eq!(checked(signed, "signature", "json:/c"), Ok(()), "{signed}");
+        for (proof, place) in [("none", "json:/c"), ("word query:w", "json:/c"), ("signature", "query:c")] {
+            assert_eq!(checked(signed, proof, place), Err(SchemeError::SignedAnswer), "{signed} {proof} {place}");
+        }
     }
 }
 

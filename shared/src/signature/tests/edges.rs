@@ -1,0 +1,138 @@
+//! Where a rule begins and ends: the last case that is taken, and the first that is not.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use serde_json::{Value, json};
+
+use super::*;
+
+const ADYEN_KEY: &str = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056";
+
+/// An item of a notification, signed as it is: whatever is refused of it is so for its form.
+fn adyen_item(field: &str, value: &Value) -> Value {
+    let mut item = json!({
+        "pspReference": "psp", "originalReference": "", "merchantAccountCode": "account", "merchantReference": "order:1",
+        "amount": { "value": 1130, "currency": "EUR" }, "eventCode": "AUTHORISATION", "success": "true",
+        "eventDate": "2026-11-02",
+    });
+    *item.pointer_mut(field).expect("a field") = value.clone();
+    let text = |pointer| item.pointer(pointer).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+    let signed = [
+        "/pspReference",
+        "/originalReference",
+        "/merchantAccountCode",
+        "/merchantReference",
+        "/amount/value",
+        "/amount/currency",
+        "/eventCode",
+        "/success",
+    ]
+    .map(|pointer| text(pointer).filter(|text| text != "null").unwrap_or_default())
+    .join(":");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &hex::decode(ADYEN_KEY).expect("a key"));
+    item["additionalData"] = json!({ "hmacSignature": STANDARD.encode(hmac::sign(&key, signed.as_bytes())) });
+    json!({ "NotificationRequestItem": item })
+}
+
+fn adyen(items: &[Value]) -> Result<Identity, VerifyError> {
+    let body = json!({ "notificationItems": items }).to_string();
+    verify(&verifier("adyen", &[ADYEN_KEY]), &HeaderMap::new(), body.as_bytes(), at(THEN))
+}
+
+#[test]
+fn each_field_around_adyens_reference_has_its_form() {
+    let check = |field: &str, value: Value, is_taken: bool| {
+        let judged = adyen(&[adyen_item(field, &value)]);
+        assert_eq!(judged.is_ok(), is_taken, "{field} {value}: {judged:?}");
+        assert!(is_taken || judged == Err(VerifyError::InvalidSignature), "{field} {value}: {judged:?}");
+    };
+    for field in ["/pspReference", "/originalReference", "/merchantAccountCode"] {
+        check(field, json!("a:b"), false);
+    }
+    for (currency, is_taken) in
+        [("", true), ("EUR", true), ("EU", false), ("EURO", false), ("eur", false), ("E:R", false)]
+    {
+        check("/amount/currency", json!(currency), is_taken);
+    }
+    check("/amount/value", Value::Null, true);
+    check("/amount/value", json!(-1), true);
+    for (code, is_taken) in [("A_1", true), ("", true), ("a", false), ("A:B", false), ("A-B", false)] {
+        check("/eventCode", json!(code), is_taken);
+    }
+    for (success, is_taken) in [("true", true), ("false", true), ("", true), ("TRUE", false), ("true:", false)] {
+        check("/success", json!(success), is_taken);
+    }
+}
+
+#[test]
+fn every_item_of_adyens_is_proven_and_several_have_an_id_of_their_own() {
+    let item = || adyen_item("/pspReference", &json!("psp"));
+    let one = adyen(&[item()]).expect("it is signed");
+    assert_eq!(one.id.as_str(), "psp|AUTHORISATION|true|2026-11-02");
+    let two = adyen(&[item(), item()]).expect("they are signed");
+    assert_eq!(two.id.as_str().len(), 64, "{two:?}");
+    let mut forged = item();
+    forged["NotificationRequestItem"]["amount"]["value"] = json!(1);
+    for items in [[item(), forged.clone()], [forged, item()]] {
+        assert_eq!(adyen(&items), Err(VerifyError::InvalidSignature));
+    }
+    let mut bare = item();
+    bare["NotificationRequestItem"]["additionalData"] = json!({});
+    for items in [vec![], vec![bare.clone()], vec![item(), bare]] {
+        assert!(matches!(adyen(&items), Err(VerifyError::MissingSignature { .. })), "{items:?}");
+    }
+}
+
+#[test]
+fn a_notification_of_adyens_is_read_up_to_its_bound() {
+    let judge = |length: usize| {
+        let mut body = json!({ "notificationItems": [adyen_item("/pspReference", &json!("psp"))] }).to_string();
+        body.push_str(&" ".repeat(length - body.len()));
+        verify(&verifier("adyen", &[ADYEN_KEY]), &HeaderMap::new(), body.as_bytes(), at(THEN))
+    };
+    assert!(judge(1 << 20).is_ok());
+    assert_eq!(judge((1 << 20) + 1), malformed("the notification is too long"));
+}
+
+/// A token's header that names a key, as it is sent: nothing else of it is read before the key is there.
+fn token(header: &Value) -> HeaderMap {
+    let part = |value: &Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}.{}", part(header), part(&json!({})), "A".repeat(86));
+    headers(&[("plaid-verification", &text)])
+}
+
+#[test]
+fn plaids_key_is_asked_for_with_the_credentials_that_count() {
+    let plaid = verifier("plaid", &["client-id:a secret of this client"]);
+    let needs = |name: &str| {
+        let headers = token(&json!({ "alg": "ES256", "kid": name }));
+        plaid.needs(&Received::post(&headers, b"{}"))
+    };
+    let longest = "a-".repeat(32);
+    let location = needs(&longest).expect("a name").expect("a key is needed");
+    let question = plaid.question(&location, at(THEN)).expect("there are credentials").expect("it is posted");
+    let question: Value = serde_json::from_slice(&question).expect("it is JSON");
+    assert_eq!(question, json!({ "client_id": "client-id", "secret": "a secret of this client", "key_id": longest }));
+    for name in ["", "a/b", "a.b", &format!("{longest}a")] {
+        assert_eq!(needs(name), Err(VerifyError::InvalidSignature), "{name:?}");
+    }
+    let over = DatedSecret {
+        secret: secret("client-id:a secret of this client"),
+        validity: Validity { not_after: Some(at(THEN)), ..Validity::ALWAYS },
+    };
+    let dated = Verifier::try_new_dated(scheme("plaid"), &[over]).expect("a verifier");
+    assert!(dated.question(&location, at(THEN)).is_ok());
+    assert!(dated.question(&location, at(THEN + 1)).is_err());
+}
+
+/// X has any short token signed for whoever asks: what it answers must prove no event.
+#[test]
+fn what_was_signed_for_anyone_is_no_event() {
+    let x = verifier("x", &[SECRET]);
+    let judge = |body: &str| verify(&x, &signed("x", body.as_bytes()), body.as_bytes(), at(THEN));
+    for token in ["a", "abc-_+/=", &"a".repeat(256)] {
+        assert_eq!(judge(token), Err(VerifyError::InvalidSignature), "{token}");
+    }
+    assert!(judge("{\"for_user_id\":\"1\"}").is_ok());
+}
