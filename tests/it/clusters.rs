@@ -155,7 +155,7 @@ async fn a_redis_cluster_loses_masters_and_goes_on_with_claims() -> Result<()> {
         let began = Instant::now();
         cluster.nodes[master].kill().await?;
         recovery(&stack, &format!("master-{master}-killed"), began).await?;
-        until_claims_work(&stack, &mut sent, began).await?;
+        until_claims_work(&stack, &cluster, &mut sent, began).await?;
         println!("claims work {:.1} s after the kill", began.elapsed().as_secs_f64());
         cluster.nodes[master].start().await?;
     }
@@ -174,7 +174,7 @@ async fn a_master_of_the_redis_cluster_is_cut_off_and_comes_back() -> Result<()>
     let mut stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
     let load = Load::start(&stack);
     let mut sent = 0;
-    until_claims_work(&stack, &mut sent, Instant::now()).await?;
+    until_claims_work(&stack, &cluster, &mut sent, Instant::now()).await?;
     ensure!(takes_keys(&cluster, 0).await?, "the master takes no keys before it is cut off");
     let began = Instant::now();
     cluster.isolate(0).await?;
@@ -187,7 +187,7 @@ async fn a_master_of_the_redis_cluster_is_cut_off_and_comes_back() -> Result<()>
     })
     .await?;
     println!("the minority refuses {:.1} s after the cut", began.elapsed().as_secs_f64());
-    until_claims_work(&stack, &mut sent, began).await?;
+    until_claims_work(&stack, &cluster, &mut sent, began).await?;
     println!("claims work {:.1} s after the cut", began.elapsed().as_secs_f64());
     // Who starts meanwhile is told of the node that is cut off.
     let began = Instant::now();
@@ -196,7 +196,7 @@ async fn a_master_of_the_redis_cluster_is_cut_off_and_comes_back() -> Result<()>
     let began = Instant::now();
     cluster.heal(0).await?;
     recovery(&stack, "the-master-back", began).await?;
-    until_claims_work(&stack, &mut sent, began).await?;
+    until_claims_work(&stack, &cluster, &mut sent, began).await?;
     println!("claims work {:.1} s after the heal", began.elapsed().as_secs_f64());
     cluster.until_whole(0).await?;
     let accepted = load.stop().await?;
@@ -222,9 +222,17 @@ async fn takes_keys(cluster: &RedisCluster, master: usize) -> Result<bool> {
 }
 
 /// Until a replica has taken over, some events are received without a claim: their twins are accepted too.
-async fn until_claims_work(stack: &Stack, sent: &mut i64, began: Instant) -> Result<()> {
+async fn until_claims_work(stack: &Stack, cluster: &RedisCluster, sent: &mut i64, began: Instant) -> Result<()> {
     while let Err(error) = claims_work(stack, sent).await {
-        ensure!(began.elapsed() < CLAIMS_MAX, "claims do not work again: {error:#}");
+        if began.elapsed() >= CLAIMS_MAX {
+            let nodes = cluster.ask(1, &["cluster", "nodes"]).await;
+            let log = stack.ingests[0].log_text();
+            let last: Vec<&str> = log.lines().filter(|line| line.contains("redis")).rev().take(12).collect();
+            anyhow::bail!(
+                "claims do not work again: {error:#}\n{nodes:?}\nthe ingest, backwards:\n{}",
+                last.join("\n")
+            );
+        }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     Ok(())

@@ -211,15 +211,18 @@ impl RedisCluster {
         self.network.as_ref().context(NOT_APART)?.plug(node).await
     }
 
-    /// Waits until a node sees a whole cluster.
+    /// Waits until a node sees a whole cluster, and is a master or follows one: a replica that never had its master's keys
+    /// does not take its place.
     ///
     /// # Errors
     /// If it does not.
     pub async fn until_whole(&self, node: usize) -> Result<()> {
         eventually("the cluster is well", AGREE, || async {
-            let info = self.ask(node, &["cluster", "info"]).await.map_err(|error| format!("{error:#}"))?;
+            let ask = async |command: &[&str]| self.ask(node, command).await.map_err(|error| format!("{error:#}"));
+            let (info, role) = (ask(&["cluster", "info"]).await?, ask(&["info", "replication"]).await?);
             let is_well = info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6");
-            if is_well { Ok(()) } else { Err(info) }
+            let follows = role.contains("role:master") || role.contains("master_link_status:up");
+            if is_well && follows { Ok(()) } else { Err(format!("{info}\n{role}")) }
         })
         .await
     }

@@ -78,7 +78,9 @@ pub(super) fn lay_out_cluster_node(program: &Path, place: Option<&Place>) -> Res
     lay_out_with(program, place, |ports| {
         let bus = ports.second().to_string();
         // A master that is silent for so many milliseconds is replaced.
-        ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus].map(str::to_owned).into()
+        let cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
+        // A replica need not wait for others that could be sent the same.
+        cluster.into_iter().chain(["--repl-diskless-sync-delay", "0"]).map(str::to_owned).collect()
     })
 }
 
