@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use metrics::Counter;
 use serde::Serialize;
 use tidegate_shared::config::{Config, Rate, SourceConfig};
@@ -22,11 +22,11 @@ use tidegate_shared::signature::{Received, VerifyError};
 use tidegate_shared::tasks::Tasks;
 use tidegate_shared::telemetry::chain;
 use tokio::sync::Notify;
+use utoipa::ToSchema;
 
 use crate::receive::{Door, IngestError, RawRequest};
 use crate::respond;
 use crate::source::Source;
-use utoipa::ToSchema;
 
 /// Requests that may wait to be written.
 const WAITING_MAX: usize = 256;
@@ -76,10 +76,11 @@ impl Rejected {
         }
     }
 
-    /// How long after its receipt a request may be let in: later, the inbox may have forgotten that its event was applied,
-    /// which can have been before this request came; by as long as providers try again, a [`SourceConfig::dedup_window`].
-    fn released_within(&self, source: &SourceConfig) -> Duration {
-        self.inbox.map_or(Duration::MAX, |inbox| inbox.saturating_sub(source.dedup_window))
+    /// Whether the inbox may have forgotten by `now` that the event of a request was applied: that can have been before the
+    /// request came, by as long as providers try again, a [`SourceConfig::dedup_window`].
+    fn may_be_forgotten(&self, request: &RejectedRequest, source: &SourceConfig, now: Timestamp) -> bool {
+        let age = now.duration_since(request.received_at).unsigned_abs();
+        self.inbox.is_some_and(|inbox| age >= inbox.saturating_sub(source.dedup_window))
     }
 
     /// Writes what waits, until the shutdown and what waits then.
@@ -347,15 +348,9 @@ impl Door {
         let Some(source) = self.sources.get(&sealed.request().source) else {
             return refused("unknown_source", format!("there is no source {:?}", sealed.request().source.as_str()));
         };
-        let within = rejected.released_within(&source.config);
-        if Timestamp::now().duration_since(sealed.request().received_at)
-            >= SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
-        {
-            return refused(
-                "too_old",
-                "it came so long ago that its event may have been applied since, and forgotten: see retention.inbox"
-                    .to_owned(),
-            );
+        if rejected.may_be_forgotten(sealed.request(), &source.config, Timestamp::now()) {
+            let message = "it came so long ago that its event may have been applied and forgotten: see retention.inbox";
+            return refused("too_old", message.to_owned());
         }
         let sealer = Arc::clone(&rejected.sealer);
         let open = move || sealed.opened(&sealer.exact(&sealed.request().source)).0;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::event::{Event, HandlerName, SourceName};
 use crate::health::HealthCell;
@@ -46,7 +47,6 @@ pub use sweep::Swept;
 
 use read::Follow;
 use row::Row;
-use utoipa::ToSchema;
 
 /// Schema version that this build reads and writes.
 pub const SCHEMA_VERSION: i32 = 3;

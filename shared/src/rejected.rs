@@ -16,10 +16,10 @@ use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::OnceCell;
+use utoipa::ToSchema;
 
 use crate::event::{RequestId, SourceName};
 use crate::store::{DATABASE, OpenError, Store, StoreError, Tables};
-use utoipa::ToSchema;
 
 mod rows;
 mod seal;

@@ -330,6 +330,13 @@ async fn rejected_requests_are_behind_the_admin_token_and_in_the_document(backen
         let answer = ask(method, &path).bearer_auth(token).json(&json!({ "ids": ["1"] })).send().await?;
         assert_ne!(answer.status().as_u16(), 401, "{path}");
     }
+    // Where the worker's document is merged with it, no schema of the one is taken for one of the other.
+    let body =
+        &document["paths"]["/v1/rejected/release"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let schema =
+        body["$ref"].as_str().and_then(|at| document.pointer(at.trim_start_matches('#'))).context("a schema")?;
+    let properties: Vec<_> = schema["properties"].as_object().context("properties")?.keys().collect();
+    assert_eq!(properties, ["ids", "source"], "{schema}");
     let page = |cursor| ask(Method::GET, &format!("/v1/rejected?cursor={cursor}")).bearer_auth(token).send();
     let (wrong, right) = (page("a").await?, page("01965e4a-7a0f-7d0c-9c39-2f6a1f0b7c55").await?);
     assert_eq!((wrong.status().as_u16(), right.status().as_u16()), (400, 200));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::Value;
 use tidegate_tests::eventually::eventually;
-use tidegate_tests::sender::{self, client, send};
+use tidegate_tests::sender::{self, Signed, client, send};
 use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
 use tidegate_tests::stack::{Backend, SOON, SOURCES, Servers, Stack};
 
@@ -15,6 +15,7 @@ use crate::on_both_backends;
 on_both_backends!(
     a_body_under_another_id_is_accepted_counted_and_logged,
     a_source_that_asks_for_it_refuses_a_body_under_another_id,
+    strangers_hide_no_line_about_a_signed_event,
     a_body_is_not_looked_at_where_the_signature_holds_the_id,
 );
 
@@ -83,6 +84,24 @@ async fn a_source_that_asks_for_it_refuses_a_body_under_another_id(backend: Back
     assert_eq!(stack.list("/v1/events").await?.len(), 2, "nothing of what was refused is kept");
     let log = stack.ingests[0].log_text();
     assert!(log.contains("received before as \\\"d-1\\\""), "{log}");
+    stack.finish().await
+}
+
+/// Goal: a flood fills no log, and hides nothing about events that their provider signed. Method: more forged requests than
+/// have a line each, and then a replay, of which nothing but its line is left.
+async fn strangers_hide_no_line_about_a_signed_event(backend: Backend) -> Result<()> {
+    const FORGED: usize = 300;
+    let stack = Stack::start(backend, &github("reject")).await?;
+    let forged = Signed { body: b"{}".to_vec(), ..sender::github("d-0", "push", "{\"a\":1}") };
+    for _ in 0..FORGED {
+        assert_eq!(send(&client(), &stack.url("github"), &forged).await?.outcome(), "invalid_signature");
+    }
+    assert_eq!(answered(&stack, "d-1", "{\"a\":1}").await?, said(200, "accepted"));
+    assert_eq!(answered(&stack, "d-2", "{\"a\":1}").await?, said(400, "malformed_request"));
+    let log = stack.ingests[0].log_text();
+    assert!(log.contains("received before as \\\"d-1\\\""), "{log}");
+    let lines = log.lines().filter(|line| line.contains("invalid_signature")).count();
+    assert!((100..FORGED).contains(&lines), "{lines} lines of {FORGED}");
     stack.finish().await
 }
 

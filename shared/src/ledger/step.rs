@@ -6,11 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use super::row::Row;
 use super::{Ledger, LedgerUnavailable, Statement, list, story};
 use crate::event::{Event, EventKey, HandlerName};
-use utoipa::ToSchema;
 
 /// A step that is over, as it is kept and shown.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{BodyChange, JsonLayout, TextChange, UrlPart};
 use crate::signature::{Encoding, Hash, KeyForm, Location, SignatureFormat, TimestampUnit, Validity};
-use utoipa::ToSchema;
 
 /// Why a request did not verify.
 #[derive(Debug, Clone, PartialEq, Eq)]

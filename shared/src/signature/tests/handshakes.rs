@@ -118,6 +118,11 @@ fn an_answer_is_signed_and_a_question_proven_by_a_secret_that_counts() {
     signed_by("the secret that is over", THEN);
     signed_by("the secret that lasts on", THEN + 1);
 
+    let none = Verifier::try_new_dated(scheme("x"), std::slice::from_ref(&over)).unwrap();
+    let nothing = HeaderMap::new();
+    let asked = Received { method: &Method::GET, target: "/?crc_token=abc", headers: &nothing, body: b"" };
+    assert_eq!(none.open_handshake(&asked, at(THEN + 1)).unwrap_err(), VerifyError::InvalidSignature);
+
     let okta = Verifier::try_new_dated(scheme("okta"), &[over, lasting]).unwrap();
     let headers = headers(&[("X-Okta-Verification-Challenge", "c"), ("Authorization", "the secret that is over")]);
     let received = Received { method: &Method::GET, target: "/", headers: &headers, body: b"" };
