@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::sender::{self, client, send};
-use tidegate_tests::servers::cluster::{Member, PostgresPair, RabbitMqCluster, RedisCluster};
+use tidegate_tests::servers::cluster::{CutOff, Member, PostgresPair, RabbitMqCluster, RedisCluster};
 use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
 use tidegate_tests::stack::{SOON, SOURCES, Stack, Urls};
 use tokio::net::TcpStream;
@@ -97,7 +97,7 @@ async fn applied_once(stack: &Stack, accepted: i64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
-    let cluster = RabbitMqCluster::start().await?;
+    let cluster = RabbitMqCluster::start(CutOff::PauseMinority).await?;
     let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
     let (redis_url, postgres_url) = (redis.url().to_owned(), postgres.url().to_owned());
     let urls = Urls { rabbitmq: cluster.urls(), redis: vec![redis_url], postgres: vec![postgres_url] };
@@ -120,10 +120,11 @@ async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
     cluster.nodes[leader].until_it_can_be_spared().await?;
     let began = cluster.isolate(leader).await?;
     recovery(&stack, "the-leader-cut-off", began).await?;
-    eventually("the minority takes no clients", SOON, || async {
+    eventually("the minority pauses, or keeps its clients", SOON, || async {
         match TcpStream::connect(cluster.nodes[leader].addr()).await {
-            Ok(_) => Err("it does".to_owned()),
-            Err(_) => Ok(()),
+            Ok(_) if cluster.pauses => Err("it takes clients".to_owned()),
+            Err(error) if !cluster.pauses => Err(error.to_string()),
+            Ok(_) | Err(_) => Ok(()),
         }
     })
     .await?;
@@ -138,6 +139,30 @@ async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
     }
     recovery(&stack, "all", Instant::now()).await?;
     applied_once(&stack, load.stop().await? + 7).await?;
+    stack.finish().await
+}
+
+// Goal: nothing waits for a node that keeps its clients and does nothing for them. Method: every program is connected to
+// the first node, which answers heartbeats all the time and has no majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_and_keeps_its_clients_is_left() -> Result<()> {
+    let cluster = RabbitMqCluster::start(CutOff::Ignore).await?;
+    let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
+    let (redis_url, postgres_url) = (redis.url().to_owned(), postgres.url().to_owned());
+    let urls = Urls { rabbitmq: cluster.urls(), redis: vec![redis_url], postgres: vec![postgres_url] };
+    let stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let load = Load::start(&stack);
+    recovery(&stack, "nothing", Instant::now()).await?;
+    cluster.nodes[0].until_it_can_be_spared().await?;
+    println!("the queue is led by {}", cluster.leader_of(&stack.queue_of("payments"), 0).await?);
+    let began = cluster.isolate(0).await?;
+    recovery(&stack, "the-node-cut-off", began).await?;
+    ensure!(TcpStream::connect(cluster.nodes[0].addr()).await.is_ok(), "the node let go of its clients");
+    cluster.nodes[0].kill().await?;
+    cluster.nodes[0].start().await?;
+    cluster.until_whole(0).await?;
+    recovery(&stack, "all", Instant::now()).await?;
+    applied_once(&stack, load.stop().await? + 3).await?;
     stack.finish().await
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(ensure_servers())?;
     install_sdks()?;
-    run(cargo().args(["build", "--workspace", "--bins"]))?;
+    // With the tests, whose dependencies ask for more features: apart from them most of it would be built twice.
+    run(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
     run(cargo().args(["build", "--package", "tidegate-disk"]))?;
     println!("starting RabbitMQ, Redis and PostgreSQL for the tests that share them");
     let servers = runtime.block_on(Servers::shared())?;

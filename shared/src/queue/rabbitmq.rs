@@ -24,6 +24,7 @@ mod name;
 mod outgoing;
 mod publisher;
 mod publishing;
+mod pulse;
 mod queue;
 mod rung;
 mod silence;

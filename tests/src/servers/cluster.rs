@@ -42,12 +42,32 @@ async fn start<K: Kind>(process: Process) -> Result<Server<K>> {
     Ok(server)
 }
 
-/// Three nodes of RabbitMQ, of which one that cannot see another pauses itself (`pause_minority`).
+/// What a node does of RabbitMQ that cannot see the others: `cluster_partition_handling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutOff {
+    /// It lets go of its clients.
+    PauseMinority,
+    /// It keeps them, and does nothing for them: the default, and all there is since 4.3.
+    Ignore,
+}
+
+impl CutOff {
+    pub(super) fn setting(self) -> &'static str {
+        match self {
+            Self::PauseMinority => "pause_minority",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
+/// Three nodes of RabbitMQ.
 #[derive(Debug)]
 pub struct RabbitMqCluster {
     /// The nodes.
     pub nodes: Vec<RabbitMq>,
     names: Vec<String>,
+    /// Whether a node without a majority lets go of its clients.
+    pub pauses: bool,
     /// Erlang's name server: it must outlive each of the nodes.
     _name_server: Process,
 }
@@ -57,8 +77,9 @@ impl RabbitMqCluster {
     ///
     /// # Errors
     /// If one does not start or join.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(cut_off: CutOff) -> Result<Self> {
         let release = Release::for_clusters().context(OF_PROGRAMS)?;
+        let pauses = cut_off == CutOff::PauseMinority && release.knows_pause_minority();
         let (folder, ports) = (release.create_folder("epmd")?, Ports::reserve()?);
         let mut command = clean_command(&release.name_server()?, &folder);
         let name_port = ports.main();
@@ -67,7 +88,7 @@ impl RabbitMqCluster {
         name_server.start()?;
         let (mut names, mut starting) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            let (name, process) = lay_out_node(&release, name_port)?;
+            let (name, process) = lay_out_node(&release, name_port, cut_off)?;
             names.push(name);
             starting.push(start(process));
         }
@@ -77,7 +98,7 @@ impl RabbitMqCluster {
             node.rabbitmqctl(&["join_cluster", &names[0]]).await?;
             node.rabbitmqctl(&["start_app"]).await?;
         }
-        Ok(Self { nodes, names, _name_server: name_server })
+        Ok(Self { nodes, names, pauses, _name_server: name_server })
     }
 
     /// Every node's URL.

@@ -24,7 +24,9 @@ use crate::eventually::eventually;
 
 pub use self::release::Release;
 use super::{
-    Server, find,
+    Server,
+    cluster::CutOff,
+    find,
     folder::Folder,
     kind::Kind,
     port::Ports,
@@ -175,9 +177,9 @@ impl Kind for RabbitMqKind {
 }
 
 /// Prepares a node that will be one of a cluster, with a name server that it shares; and says its name.
-pub(super) fn lay_out_node(release: &Release, name_port: u16) -> Result<(String, Process)> {
+pub(super) fn lay_out_node(release: &Release, name_port: u16, cut_off: CutOff) -> Result<(String, Process)> {
     let (folder, ports) = (release.create_folder("rabbitmq")?, Ports::reserve()?);
-    write_configuration(&folder, &ports, "cluster_partition_handling = pause_minority\n")?;
+    write_configuration(&folder, &ports, &format!("cluster_partition_handling = {}\n", cut_off.setting()))?;
     Ok((node_name(&ports), serve(release, "".as_ref(), name_port, folder, ports)?))
 }
 

@@ -36,6 +36,11 @@ impl Names {
         format!("{}.dead", self.0)
     }
 
+    /// A queue that is always empty; see [`super::pulse`].
+    pub(super) fn pulse(&self) -> String {
+        format!("{}.pulse", self.0)
+    }
+
     /// A handler's queue.
     pub(super) fn handler(&self, handler: &HandlerName) -> String {
         format!("{}{handler}", self.handler_prefix())

@@ -16,9 +16,9 @@ use super::name::short;
 use crate::queue::PublishError;
 use crate::wire::WireMessage;
 
-/// How long a confirm may take before it counts as lost. Longer than any caller's deadline: the caller has left by
-/// then, this only bounds what a lost confirm holds.
-pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a confirm may take before it counts as lost. Longer than callers wait as a rule: the caller has left by
+/// then, this bounds what a lost confirm holds, and how long a node is kept that has no majority any more.
+pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// A message on its way to an exchange.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 //! Two, since lapin stops writing anything on a connection that the broker has blocked for an alarm. Acknowledgements
 //! must still get through then: they are what makes the room that ends the alarm.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use super::link::{Events, Link};
 use super::name::Names;
 use super::outgoing::Outgoing;
 use super::publisher::RabbitMqPublisher;
+use super::pulse;
 use super::supervisor::Supervisor;
 use super::topology::{Object, message_count};
 use super::vital::Vital;
@@ -82,7 +85,8 @@ impl RabbitMqQueue {
         let (closing, closed) = (tasks.shutdown().child_token(), CancellationToken::new());
         let supervisor = Supervisor::new(settings, topology, "consume", consume);
         let objects = supervisor.objects();
-        let task = Task { supervisor, links: link_sender, dropped, closing: closing.clone() };
+        let names = Names::new(&topology.namespace);
+        let task = Task { supervisor, pulse: names.pulse(), links: link_sender, dropped, closing: closing.clone() };
         let (shutdown, ended) = (tasks.shutdown().clone(), closed.clone());
         tasks.spawn("rabbitmq consumer", async move {
             task.run().await;
@@ -90,7 +94,7 @@ impl RabbitMqQueue {
             shutdown.cancelled().await;
         });
         let shared = Shared {
-            names: Names::new(&topology.namespace),
+            names,
             delays: rung::delays(topology),
             objects,
             publisher,
@@ -161,6 +165,8 @@ impl RabbitMqQueue {
 
 struct Task {
     supervisor: Supervisor,
+    /// The queue that says whether the node has a majority.
+    pulse: String,
     links: watch::Sender<Option<Arc<Link>>>,
     dropped: mpsc::Receiver<Dropped>,
     closing: CancellationToken,
@@ -172,7 +178,7 @@ impl Task {
             let link = Arc::new(link);
             self.links.send_replace(Some(Arc::clone(&link)));
             self.supervisor.vital().set(Health::Up);
-            let lost = self.serve(events).await;
+            let lost = self.serve(&link, events).await;
             self.links.send_replace(None);
             if let Some(reason) = &lost {
                 self.supervisor.lost(reason);
@@ -193,7 +199,10 @@ impl Task {
     }
 
     /// Watches the connection until it is lost, and says why; `None` if it is to be closed.
-    async fn serve(&mut self, mut events: Events) -> Option<String> {
+    async fn serve(&mut self, link: &Link, mut events: Events) -> Option<String> {
+        let mut without_majority = pin!(async {
+            if self.supervisor.has_choice() { pulse::until_lost(link, &self.pulse).await } else { pending().await }
+        });
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -209,6 +218,7 @@ impl Task {
                         tracing::debug!(?lease, "a dropped delivery went back with its channel");
                     }
                 }
+                lost = &mut without_majority => return Some(chain(&lost).to_string()),
                 () = self.closing.cancelled() => return None,
             }
         }

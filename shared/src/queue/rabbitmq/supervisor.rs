@@ -84,6 +84,11 @@ impl Supervisor {
         &self.uris[self.turn.wrapping_sub(1) % self.uris.len()]
     }
 
+    /// Whether there is another node to go to.
+    pub(super) fn has_choice(&self) -> bool {
+        self.uris.len() > 1
+    }
+
     /// What the broker's listings show.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -6,6 +6,7 @@
 //! | queue `<ns>.handler.<name>` | quorum; given up deliveries go to `<ns>.dead`, at least once |
 //! | exchange and queue `<ns>.retry.<delay>` | one fixed TTL; expired messages go back to the queue named by their routing key |
 //! | exchange and queue `<ns>.dead`, `<ns>.unrouted` | where nothing is lost silently |
+//! | queue `<ns>.pulse` | nothing leads there: workers ask it whether their node has a majority |
 //!
 //! A binding outlives the pattern that asked for it: AMQP cannot list bindings, so a handler whose `on` became narrower
 //! still receives what it asked for before, and the worker leaves aside what [`HandlerQueue::wants`] refuses. A queue
@@ -59,6 +60,7 @@ pub(super) fn objects(topology: &Topology) -> Vec<Object> {
     for name in [names.dead(), names.unrouted()] {
         objects.extend(with_exchange_of_its_own(name, waiting_queue()));
     }
+    objects.push(Object::Queue { name: names.pulse(), arguments: waiting_queue() });
     for handler in &topology.handlers {
         objects.push(Object::Queue { name: names.handler(&handler.name), arguments: handler_queue(&names) });
     }

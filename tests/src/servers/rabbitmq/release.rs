@@ -23,9 +23,11 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 /// The releases that can be had from Debian, with the suite that has each.
 const SUITES: [(Version, &str); 2] = [(Version(4, 0), "trixie"), (Version(4, 3), "sid")];
 
-/// The releases whose clusters are tried. Before them one loss of a leader in four leaves a queue without any; after
-/// them nodes without a majority keep their clients (there is no `pause_minority`), of which docs/reliability.md says more.
-const FOR_CLUSTERS: RangeInclusive<Version> = Version(4, 0)..=Version(4, 2);
+/// The releases whose clusters are tried. Before them one loss of a leader in four leaves a queue without any.
+const FOR_CLUSTERS: RangeInclusive<Version> = Version(4, 0)..=Version(4, 3);
+
+/// The last one that knows `pause_minority`.
+const PAUSES_UNTIL: Version = Version(4, 2);
 
 /// Release series, by which RabbitMQ's compatibility goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +64,11 @@ impl Release {
     /// One that clusters are tried on: the one that is chosen, else this machine's own, else the first.
     pub(in crate::servers) fn for_clusters() -> Result<Self> {
         Self::of_version(version_for_clusters(chosen()?))
+    }
+
+    /// Whether a node without a majority can be told to pause.
+    pub(in crate::servers) fn knows_pause_minority(&self) -> bool {
+        self.version().is_some_and(|version| version <= PAUSES_UNTIL)
     }
 
     /// The server's program, as it sees itself.
