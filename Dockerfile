@@ -7,9 +7,9 @@ COPY . .
 # The caches outlive the build, so a second one compiles only what changed. What is kept must leave the cache folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked -p tidegate -p tidegate-ingest -p tidegate-worker \
+    cargo build --profile dist --locked -p tidegate -p tidegate-ingest -p tidegate-worker \
     && mkdir -p /out \
-    && cp target/release/tidegate target/release/tidegate-ingest target/release/tidegate-worker /out/
+    && cp target/dist/tidegate target/dist/tidegate-ingest target/dist/tidegate-worker /out/
 
 # The same Debian as the build, so the same C library. It has bash, which the health checks of docker-compose.yml use.
 FROM debian:bookworm-slim

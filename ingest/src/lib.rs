@@ -49,6 +49,7 @@ pub mod verify;
 
 use drain::Drain;
 use receive::Door;
+use router::PublicService;
 
 /// A door that has just started takes connections once it can accept their events, or after this long, to say 503:
 /// until then they wait in the system's queue. Providers try again after minutes, if at all.
@@ -167,6 +168,6 @@ fn start_door(listeners: Listeners, config: &Config, door: Arc<Door>, tasks: &Ta
     let tasks_of_door = tasks.clone();
     tasks.spawn("door", async move {
         door.until_ready(OPEN_ANYWAY).await;
-        serve(listeners.door, router::router(door), limits, tasks_of_door).await;
+        serve(listeners.door, PublicService::new(door), limits, tasks_of_door).await;
     });
 }

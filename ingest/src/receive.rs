@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use http::request;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use jiff::Timestamp;
 use metrics::Histogram;
 use tidegate_shared::config::{Config, ContentEncoding, OnUnavailable};
@@ -233,17 +234,13 @@ impl Door {
     ///
     /// # Errors
     /// [`IngestError`] says which bound was met.
-    pub async fn read<B>(
+    pub async fn read(
         &self,
         source: Arc<Source>,
         head: request::Parts,
-        body: B,
+        body: Incoming,
         request_id: RequestId,
-    ) -> Result<RawRequest, IngestError>
-    where
-        B: hyper::body::Body<Data = Bytes> + Unpin,
-        B::Error: Into<BodyError>,
-    {
+    ) -> Result<RawRequest, IngestError> {
         // Verified are the bytes on the wire; a compressed body would verify as such and surprise every handler.
         let request::Parts { method, uri, headers, .. } = head;
         let refused = source.config.admission.content_encoding == ContentEncoding::Refuse;
@@ -254,11 +251,7 @@ impl Door {
         Ok(RawRequest { source, method, uri, headers, body, request_id, received_at: Timestamp::now() })
     }
 
-    async fn read_body<B>(&self, headers: &HeaderMap, mut body: B) -> Result<Bytes, IngestError>
-    where
-        B: hyper::body::Body<Data = Bytes> + Unpin,
-        B::Error: Into<BodyError>,
-    {
+    async fn read_body(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, IngestError> {
         let limit = self.limits.body_limit;
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: u64| length > limit as u64) {
@@ -268,11 +261,7 @@ impl Door {
         let mut held = None;
         let pace = BodyPace::start(&self.limits);
         while let Some(frame) = pace.keep(whole.len(), body.frame()).await? {
-            let frame = frame.map_err(|error| match error.into() {
-                BodyError(Some(error)) => IngestError::BodyBroken(error),
-                BodyError(None) => IngestError::Abandoned,
-            })?;
-            let Ok(data) = frame.into_data() else { continue };
+            let Ok(data) = frame.map_err(IngestError::BodyBroken)?.into_data() else { continue };
             if whole.len() + data.len() > limit {
                 return Err(IngestError::BodyTooLarge { limit });
             }
@@ -335,8 +324,9 @@ impl Door {
             Verified::Handshake(reply) => {
                 return shake(&source, reply).await.map(Received::Handshake).map_err(IngestError::Handshake);
             }
-            Verified::Event(event) => self.tasks.spawn_job(async move { door.admit(event).await }),
-            Verified::Batch(batch) => self.tasks.spawn_job(async move { door.admit_all(batch).await }),
+            // Boxed: on its way into a task a future is copied a few times.
+            Verified::Event(event) => self.tasks.spawn_job(Box::pin(async move { door.admit(event).await })),
+            Verified::Batch(batch) => self.tasks.spawn_job(Box::pin(async move { door.admit_all(batch).await })),
         };
         admitted.await.unwrap_or(Err(IngestError::Abandoned)).map(Received::Events)
     }
@@ -434,20 +424,4 @@ pub enum Received {
 enum Admitted {
     Accepted(Accepted),
     Conflict(Box<VerifiedEvent>),
-}
-
-/// Why a body's stream ended early; bodies that are whole already have no reason.
-#[derive(Debug)]
-pub struct BodyError(Option<hyper::Error>);
-
-impl From<hyper::Error> for BodyError {
-    fn from(error: hyper::Error) -> Self {
-        Self(Some(error))
-    }
-}
-
-impl From<axum::Error> for BodyError {
-    fn from(error: axum::Error) -> Self {
-        Self(error.into_inner().downcast::<hyper::Error>().ok().map(|error| *error))
-    }
 }

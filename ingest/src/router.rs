@@ -1,18 +1,22 @@
 //! The door's URLs.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Json;
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
 use tidegate_shared::event::RequestId;
 use tidegate_shared::provider::Success;
 use tidegate_shared::telemetry::chain;
+use tower_service::Service;
 
 use crate::admission::NotEntered;
 use crate::readiness::HealthReport;
@@ -21,10 +25,44 @@ use crate::respond::{self, REQUEST_ID};
 use crate::source::{Counts, Source};
 
 /// `/webhooks/{source}`, `/health` and `/ready`.
-pub fn router(door: Arc<Door>) -> Router {
-    let webhooks = Router::new().route("/webhooks/{source}", any(webhook)).with_state(Arc::clone(&door));
-    let public = Router::new().route("/health", get(public_health)).route("/ready", get(public_ready)).with_state(door);
-    webhooks.merge(public).fallback(nothing_here)
+///
+/// Events go past axum's router, which boxes and copies each request several times on its way.
+#[derive(Debug, Clone)]
+pub struct PublicService {
+    door: Arc<Door>,
+    others: Router,
+}
+
+impl PublicService {
+    /// The URLs that anybody reaches.
+    #[must_use]
+    pub fn new(door: Arc<Door>) -> Self {
+        let others = Router::new().route("/health", get(public_health)).route("/ready", get(public_ready));
+        Self { others: others.with_state(Arc::clone(&door)).fallback(nothing_here), door }
+    }
+}
+
+impl Service<Request<Incoming>> for PublicService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        if source_name(request.uri().path()).is_none() {
+            return Box::pin(self.others.call(request));
+        }
+        let door = Arc::clone(&self.door);
+        Box::pin(async move { Ok(webhook(door, request).await) })
+    }
+}
+
+/// The source that a path names, if it is that of one.
+fn source_name(path: &str) -> Option<&str> {
+    path.strip_prefix("/webhooks/").filter(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// `/health` and `/ready` as the admin listener has them: with reasons, which name servers.
@@ -32,10 +70,11 @@ pub(crate) fn state_routes(door: Arc<Door>) -> Router {
     Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(door)
 }
 
-async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, request: Request<Body>) -> Response {
+async fn webhook(door: Arc<Door>, request: Request<Incoming>) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers());
-    let (source, received) = match door.enter(&name, &request) {
+    let name = source_name(request.uri().path()).unwrap_or_default();
+    let (source, received) = match door.enter(name, &request) {
         Ok(source) => (Some(Arc::clone(&source)), receive(&door, source, request, request_id.clone()).await),
         Err(NotEntered { source, error }) => (source, Err(error)),
     };
@@ -69,7 +108,7 @@ async fn webhook(State(door): State<Arc<Door>>, Path(name): Path<String>, reques
 async fn receive(
     door: &Arc<Door>,
     source: Arc<Source>,
-    request: Request<Body>,
+    request: Request<Incoming>,
     request_id: RequestId,
 ) -> Result<(Received, Success), IngestError> {
     let (head, body) = request.into_parts();

@@ -147,7 +147,9 @@ impl RedisServer {
             return self.call(async |connection: &mut Connection| command.query_async(connection).await).await;
         };
         let asked = async {
-            self.connection().await?;
+            if self.shared.connections.borrow().is_none() {
+                self.connection().await?;
+            }
             let answer = line.ask(command).await;
             if let Err(CallError::Redis(error)) = &answer
                 && error.is_unrecoverable_error()

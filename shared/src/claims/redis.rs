@@ -117,12 +117,22 @@ impl RedisClaims {
     }
 
     fn key(&self, key: &EventKey) -> String {
-        let half = &key.as_bytes()[..KEY_BYTES];
-        format!("{}tg:{{{}}}", self.server.prefix(), URL_SAFE_NO_PAD.encode(half))
+        self.key_of("tg:{", key.as_bytes())
     }
+
     fn body_key(&self, body: &BodyKey) -> String {
-        let half = &body.as_bytes()[..KEY_BYTES];
-        format!("{}tg:body:{{{}}}", self.server.prefix(), URL_SAFE_NO_PAD.encode(half))
+        self.key_of("tg:body:{", body.as_bytes())
+    }
+
+    /// In braces stands what decides on the node of a cluster.
+    fn key_of(&self, kind: &str, hash: &[u8]) -> String {
+        let prefix = self.server.prefix();
+        let mut key = String::with_capacity(prefix.len() + kind.len() + 2 * KEY_BYTES);
+        key.push_str(prefix);
+        key.push_str(kind);
+        URL_SAFE_NO_PAD.encode_string(&hash[..KEY_BYTES], &mut key);
+        key.push('}');
+        key
     }
 }
 

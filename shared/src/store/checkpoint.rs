@@ -10,10 +10,13 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-/// Pages in the log from which on the checkpointer moves them: 4 MiB.
-const BEGIN: i32 = 1_024;
+/// Pages that the log grows by until the checkpointer moves them: 16 MiB. Each pass sorts them, syncs the database, and
+/// writes a page once that changed many times since the last.
+const STEP: i32 = 4_096;
 /// Pages in the log at which the writer moves the rest: 32 MiB.
 const END: i32 = 8_192;
+/// Where the checkpointer moves what it can once more, so that little is left for the writer.
+const LAST: i32 = END - 256;
 
 /// The thread, for the writer to end.
 #[derive(Debug)]
@@ -47,13 +50,19 @@ impl Checkpointer {
 }
 
 fn watch(writer: &mut Connection, ask: SyncSender<()>) -> rusqlite::Result<()> {
+    let mut asked_at = 0;
     writer.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages: i32| {
+        if pages < asked_at {
+            // The log began anew.
+            asked_at = 0;
+        }
         if pages >= END {
             // What it cannot move now, for a reader or the disk, it moves after the next commit.
             if let Err(error) = log.checkpoint() {
                 tracing::debug!(%error, "the log stays as it is for now");
             }
-        } else if pages >= BEGIN {
+        } else if pages >= asked_at + STEP || (pages >= LAST && asked_at < LAST) {
+            asked_at = pages;
             match ask.try_send(()) {
                 // Full: it is asked for already.
                 Ok(()) | Err(TrySendError::Full(())) => {}
