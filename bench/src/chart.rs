@@ -2,9 +2,9 @@
 
 use crate::report::{Finding, Target};
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 980.0;
 /// Where bars begin: left of it stands what was measured.
-const LEFT: f64 = 430.0;
+const LEFT: f64 = 480.0;
 const ROW: f64 = 26.0;
 const TOP: f64 = 34.0;
 /// The target stands here, so that all of them are in one line; a bar twice as long is cut.
