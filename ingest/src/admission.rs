@@ -19,7 +19,8 @@ use tidegate_shared::net::{AddressGroup, Networks, Proxies};
 use tidegate_shared::rate::Bucket;
 use tidegate_shared::serve::Peer;
 
-use crate::receive::{Door, IngestError};
+use crate::error::IngestError;
+use crate::receive::Door;
 use crate::source::Source;
 
 mod addresses;

@@ -30,6 +30,7 @@ pub mod admin;
 mod admission;
 pub mod claim;
 mod drain;
+pub mod error;
 pub mod handshake;
 pub mod keys;
 mod lines;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::receive::{DoorLimits, IngestError};
+use crate::error::IngestError;
+use crate::receive::DoorLimits;
 
 /// Time in which a body need not have begun: a round trip or two, and the door's own delays.
 const GRACE: Duration = Duration::from_secs(2);

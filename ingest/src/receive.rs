@@ -1,7 +1,6 @@
 //! Receive: reads a request within its bounds and walks it along the whole path.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,18 +14,17 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use metrics::Histogram;
 use tidegate_shared::config::{Config, ContentEncoding, OnUnavailable};
-use tidegate_shared::event::{EventId, RequestId, SourceName};
-use tidegate_shared::queue::PublishError;
-use tidegate_shared::signature::{FetchedKey, Reply, VerifyError};
-use tidegate_shared::spool::SpoolError;
+use tidegate_shared::event::{RequestId, SourceName};
+use tidegate_shared::signature::{FetchedKey, Reply};
 use tidegate_shared::tasks::Tasks;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::Parts;
-use crate::admission::{Admission, Limited};
-use crate::claim::{Claim, ClaimError};
-use crate::handshake::{HandshakeError, shake};
-use crate::keys::{KeyError, Keys};
+use crate::admission::Admission;
+use crate::claim::Claim;
+use crate::error::IngestError;
+use crate::handshake::shake;
+use crate::keys::Keys;
 use crate::pace::BodyPace;
 use crate::publish::{Accepted, Publish, PublishFailure};
 use crate::rejected::Rejected;
@@ -84,105 +82,6 @@ pub struct RawRequest {
     pub(crate) body: Bytes,
     pub(crate) request_id: RequestId,
     pub(crate) received_at: Timestamp,
-}
-
-/// Why a request is not answered 2xx.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    /// No source has this name.
-    #[error("there is no source {name:?}")]
-    UnknownSource {
-        /// As it stood in the URL.
-        name: String,
-    },
-    /// The source takes no requests from there; the sender reads the same as if there were no such source.
-    #[error("the source takes no requests from {sender}")]
-    AddressNotAllowed {
-        /// The source.
-        name: SourceName,
-        /// Who sent it.
-        sender: IpAddr,
-    },
-    /// It comes too soon after others.
-    #[error("the {limited} is over its rate limit")]
-    RateLimited {
-        /// Whose others.
-        limited: Limited,
-        /// The time until one may come.
-        retry_after: Duration,
-    },
-    /// The source takes POST only.
-    #[error("a source takes POST")]
-    MethodNotAllowed,
-    /// The body is compressed.
-    #[error("the body has a content encoding")]
-    UnsupportedEncoding,
-    /// The body is larger than the limit.
-    #[error("the body is larger than {limit} bytes")]
-    BodyTooLarge {
-        /// `ingest.body_limit`, in bytes.
-        limit: usize,
-    },
-    /// The body did not arrive in time.
-    #[error("the body did not arrive within {within:?}")]
-    BodyTimeout {
-        /// `ingest.body_timeout`.
-        within: Duration,
-    },
-    /// The body comes more slowly than it must.
-    #[error("the body came at less than {rate_min} bytes a second")]
-    BodyTooSlow {
-        /// `ingest.body_rate_min`, in bytes a second.
-        rate_min: usize,
-    },
-    /// The connection broke in the middle of the body.
-    #[error("the body broke off")]
-    BodyBroken(#[source] hyper::Error),
-    /// Too many bytes of other requests are held already.
-    #[error("too many bytes are in flight")]
-    Overloaded,
-    /// The key that it is to be verified with is not at hand.
-    #[error("the request cannot be verified now")]
-    NoKey(#[source] KeyError),
-    /// It is a handshake, and what it asks for cannot be done.
-    #[error("the handshake is not answered")]
-    Handshake(#[source] HandshakeError),
-    /// It does not verify.
-    #[error("the request does not verify")]
-    Unverified(#[source] VerifyError),
-    /// The claim could not be made.
-    #[error("the event cannot be claimed")]
-    Unclaimed(#[source] ClaimError),
-    /// Its body is durable under another id, which the signature does not hold, and its source refuses such events.
-    #[error("the body of {event_id:?} was received before as {first:?}: possibly a replay")]
-    Replayed {
-        /// The id that it came with.
-        event_id: EventId,
-        /// The id under which the body came first.
-        first: EventId,
-    },
-    /// The queue did not confirm.
-    #[error("the event is not known to be durable")]
-    NotDurable(#[source] PublishError),
-    /// The queue did not confirm, and the spool did not keep it either.
-    #[error("the event is not in the spool, and {unpublished}")]
-    NotSpooled {
-        /// What the queue said.
-        unpublished: PublishError,
-        /// What the spool said.
-        #[source]
-        spool: SpoolError,
-    },
-    /// The work of this request was lost: a panic, or the end of the process.
-    #[error("the request was abandoned")]
-    Abandoned,
-}
-
-impl IngestError {
-    /// Whether it is about an event that was verified.
-    pub(crate) fn is_of_a_signed_event(&self) -> bool {
-        matches!(self, Self::Replayed { .. } | Self::Unclaimed(_) | Self::NotDurable(_) | Self::NotSpooled { .. })
-    }
 }
 
 impl Door {

@@ -20,7 +20,8 @@ use tidegate_shared::tasks::Tasks;
 use tidegate_shared::telemetry::chain;
 use tokio::sync::Notify;
 
-use crate::receive::{IngestError, RawRequest};
+use crate::error::IngestError;
+use crate::receive::RawRequest;
 use crate::respond;
 
 mod operate;

@@ -16,8 +16,9 @@ use tidegate_shared::event::RequestId;
 use tidegate_shared::telemetry::chain;
 
 use crate::claim::ClaimedEvent;
+use crate::error::IngestError;
 use crate::publish::Accepted;
-use crate::receive::{Door, IngestError};
+use crate::receive::Door;
 use crate::source::Source;
 
 /// What is to be kept of an event's body once the event is durable; nothing of a source that need not be looked at.

@@ -16,10 +16,10 @@ use tidegate_shared::provider::Success;
 use tidegate_shared::signature::{Reply, VerifyError};
 
 use crate::claim::ClaimError;
+use crate::error::IngestError;
 use crate::handshake::HandshakeError;
 use crate::offered::OfferedError;
 use crate::publish::Accepted;
-use crate::receive::IngestError;
 
 /// The header that carries the request's id on every answer.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,5 +1,6 @@
 //! The door's URLs.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,14 +14,16 @@ use axum::routing::get;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use tidegate_shared::event::RequestId;
 use tidegate_shared::provider::Success;
 use tidegate_shared::telemetry::chain;
 use tower_service::Service;
 
 use crate::admission::NotEntered;
+use crate::error::IngestError;
 use crate::readiness::HealthReport;
-use crate::receive::{Door, IngestError, Received};
+use crate::receive::{Door, Received};
 use crate::respond::{self, REQUEST_ID};
 use crate::source::{Counts, Source};
 
@@ -52,17 +55,17 @@ impl Service<Request<Incoming>> for PublicService {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        if source_name(request.uri().path()).is_none() {
-            return Box::pin(self.others.call(request));
-        }
+        let Some(name) = source_name(request.uri().path()) else { return Box::pin(self.others.call(request)) };
+        let entered = self.door.enter(&name, &request);
         let door = Arc::clone(&self.door);
-        Box::pin(async move { Ok(webhook(door, request).await) })
+        Box::pin(async move { Ok(webhook(door, entered, request).await) })
     }
 }
 
-/// The source that a path names, if it is that of one.
-fn source_name(path: &str) -> Option<&str> {
-    path.strip_prefix("/webhooks/").filter(|name| !name.is_empty() && !name.contains('/'))
+/// The source that a path names, if it is that of one. Any character of it may be percent-encoded (RFC 3986, section 2.1).
+fn source_name(path: &str) -> Option<Cow<'_, str>> {
+    let name = path.strip_prefix("/webhooks/").filter(|name| !name.is_empty() && !name.contains('/'))?;
+    Some(percent_decode_str(name).decode_utf8_lossy())
 }
 
 /// `/health` and `/ready` as the admin listener has them: with reasons, which name servers.
@@ -70,11 +73,10 @@ pub(crate) fn state_routes(door: Arc<Door>) -> Router {
     Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(door)
 }
 
-async fn webhook(door: Arc<Door>, request: Request<Incoming>) -> Response {
+async fn webhook(door: Arc<Door>, entered: Result<Arc<Source>, NotEntered>, request: Request<Incoming>) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers());
-    let name = source_name(request.uri().path()).unwrap_or_default();
-    let (source, received) = match door.enter(name, &request) {
+    let (source, received) = match entered {
         Ok(source) => (Some(Arc::clone(&source)), receive(&door, source, request, request_id.clone()).await),
         Err(NotEntered { source, error }) => (source, Err(error)),
     };
@@ -171,4 +173,20 @@ fn report(status: StatusCode, report: &HealthReport, headers: &HeaderMap) -> Res
 async fn nothing_here(headers: HeaderMap) -> Response {
     let message = "nothing is here; events go to POST /webhooks/{source}".to_owned();
     respond::problem(StatusCode::NOT_FOUND, "not_found", message, false, &request_id(&headers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_one_segment_names_a_source() {
+        let check = |path, name: Option<&str>| assert_eq!(source_name(path).as_deref(), name, "{path}");
+        check("/webhooks/my-shop", Some("my-shop"));
+        check("/webhooks/my%2Dshop", Some("my-shop"));
+        check("/webhooks/%2F%ff", Some("/\u{fffd}"));
+        for other in ["/webhooks", "/webhooks/", "/webhooks/a/", "/webhooks/a/b", "/Webhooks/a", "/health"] {
+            check(other, None);
+        }
+    }
 }

@@ -11,7 +11,8 @@ use tidegate_shared::signature::{
 };
 use tidegate_shared::wire::is_kept_header;
 
-use crate::receive::{IngestError, RawRequest};
+use crate::error::IngestError;
+use crate::receive::RawRequest;
 use crate::source::Source;
 
 /// An event that its provider signed. Built only by [`RawRequest::verify`].

@@ -147,6 +147,7 @@ impl RedisServer {
             return self.call(async |connection: &mut Connection| command.query_async(connection).await).await;
         };
         let asked = async {
+            // Only at the very start: to wait takes a handle of one's own.
             if self.shared.connections.borrow().is_none() {
                 self.connection().await?;
             }

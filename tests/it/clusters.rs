@@ -95,13 +95,29 @@ async fn applied_once(stack: &Stack, accepted: i64) -> Result<()> {
     Ok(())
 }
 
+/// What a cluster of RabbitMQ needs beside it; held for as long as that runs, since it may be the test's own.
+struct Beside {
+    redis: Redis,
+    postgres: Postgres,
+}
+
+impl Beside {
+    async fn start() -> Result<Self> {
+        let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
+        Ok(Self { redis, postgres })
+    }
+
+    async fn stack_on(&self, cluster: &RabbitMqCluster) -> Result<Stack> {
+        let (redis, postgres) = (vec![self.redis.url().to_owned()], vec![self.postgres.url().to_owned()]);
+        Stack::start_at(Urls { rabbitmq: cluster.urls(), redis, postgres }, &format!("{SOURCES}{PAYMENTS}")).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
     let cluster = RabbitMqCluster::start(CutOff::PauseMinority).await?;
-    let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
-    let (redis_url, postgres_url) = (redis.url().to_owned(), postgres.url().to_owned());
-    let urls = Urls { rabbitmq: cluster.urls(), redis: vec![redis_url], postgres: vec![postgres_url] };
-    let stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let beside = Beside::start().await?;
+    let stack = beside.stack_on(&cluster).await?;
     for node in &cluster.nodes {
         node.write_down_queues().await?;
     }
@@ -147,10 +163,8 @@ async fn a_cluster_of_rabbitmq_loses_nodes_and_no_event() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_and_keeps_its_clients_is_left() -> Result<()> {
     let cluster = RabbitMqCluster::start(CutOff::Ignore).await?;
-    let (redis, postgres) = tokio::try_join!(Redis::shared_or_own(), Postgres::shared_or_own())?;
-    let (redis_url, postgres_url) = (redis.url().to_owned(), postgres.url().to_owned());
-    let urls = Urls { rabbitmq: cluster.urls(), redis: vec![redis_url], postgres: vec![postgres_url] };
-    let stack = Stack::start_at(urls, &format!("{SOURCES}{PAYMENTS}")).await?;
+    let beside = Beside::start().await?;
+    let stack = beside.stack_on(&cluster).await?;
     let load = Load::start(&stack);
     recovery(&stack, "nothing", Instant::now()).await?;
     cluster.nodes[0].until_it_can_be_spared().await?;

@@ -323,6 +323,8 @@ async fn each_provider_hears_what_it_wants_to_hear(backend: Backend) -> Result<(
         let answer = ask(&stack, Method::POST, path, &request).await?;
         assert_eq!((answer.0, &*answer.2), expected, "{path}: {answer:?}");
     }
+    // In no order: each is applied when a consumer comes to it.
+    stack.until_number("SELECT COUNT(*) FROM events", 4, SOON).await?;
     stack.until_status("evt-own", "applied").await?;
     assert_eq!(stack.list("/v1/events").await?.len(), 4);
     stack.finish().await

@@ -26,7 +26,7 @@ const SAMPLE: usize = 60_000;
 const DEAD: usize = 100_000;
 /// Events that a sweep finds to be too old: more than it comes to in the window.
 const OLD: u64 = 500_000;
-/// The worker sweeps once a minute, for the first time a minute after its start.
+/// From a worker's start until it sweeps, for the first time.
 const SWEEP: Duration = Duration::from_secs(62);
 /// In which effects are counted.
 const WINDOW: Duration = Duration::from_secs(25);

@@ -50,19 +50,14 @@ impl Checkpointer {
 }
 
 fn watch(writer: &mut Connection, ask: SyncSender<()>) -> rusqlite::Result<()> {
-    let mut asked_at = 0;
+    let mut passes = Passes::default();
     writer.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages: i32| {
-        if pages < asked_at {
-            // The log began anew.
-            asked_at = 0;
-        }
         if pages >= END {
             // What it cannot move now, for a reader or the disk, it moves after the next commit.
             if let Err(error) = log.checkpoint() {
                 tracing::debug!(%error, "the log stays as it is for now");
             }
-        } else if pages >= asked_at + STEP || (pages >= LAST && asked_at < LAST) {
-            asked_at = pages;
+        } else if passes.is_due(pages) {
             match ask.try_send(()) {
                 // Full: it is asked for already.
                 Ok(()) | Err(TrySendError::Full(())) => {}
@@ -71,6 +66,28 @@ fn watch(writer: &mut Connection, ask: SyncSender<()>) -> rusqlite::Result<()> {
         }
         Ok(())
     }))
+}
+
+/// When the checkpointer is asked for a pass.
+#[derive(Debug, Default)]
+struct Passes {
+    /// Pages in the log when it was asked last.
+    asked_at: i32,
+}
+
+impl Passes {
+    /// Whether to ask after a commit that left so many pages in the log.
+    fn is_due(&mut self, pages: i32) -> bool {
+        if pages < self.asked_at {
+            // The log began anew.
+            self.asked_at = 0;
+        }
+        let due = pages >= self.asked_at + STEP || (pages >= LAST && self.asked_at < LAST);
+        if due {
+            self.asked_at = pages;
+        }
+        due
+    }
 }
 
 fn move_until_closed(connection: Connection, asked: &Receiver<()>) {
@@ -83,5 +100,27 @@ fn move_until_closed(connection: Connection, asked: &Receiver<()>) {
     }
     if let Err((_, error)) = connection.close() {
         tracing::warn!(%error, "the store's checkpointer did not close cleanly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_fills_is_moved_a_few_times_and_once_more_at_its_end() {
+        let mut passes = Passes::default();
+        let mut asked = |log: std::ops::Range<i32>| log.filter(|pages| passes.is_due(*pages)).collect::<Vec<_>>();
+        let whole = asked(1..END);
+        assert_eq!(whole, [STEP, LAST]);
+        assert_eq!(asked(1..END), whole, "a log that began anew is as the first");
+        assert_eq!(asked(1..STEP), [0; 0]);
+    }
+
+    #[test]
+    fn commits_of_many_pages_are_noticed_too() {
+        let mut passes = Passes::default();
+        let asked = [STEP - 1, STEP + 700, STEP + 701, LAST + 9, LAST + 10].map(|pages| passes.is_due(pages));
+        assert_eq!(asked, [false, true, false, true, false]);
     }
 }

@@ -26,7 +26,7 @@ use super::{guardian::Guardian, network::enter};
 use crate::eventually::eventually;
 
 /// The time a killed process may take to give its memory and its sockets back.
-const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A folder that is emptied of processes and removed when dropped.
 #[derive(Debug)]

@@ -2,18 +2,23 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{find, folder::Folder, port::Ports};
+use super::{
+    find,
+    folder::{DEATH_TIMEOUT, Folder},
+    port::Ports,
+};
 use crate::eventually::eventually;
 
 /// How long a server may take to end when asked: RabbitMQ closes every queue first.
@@ -21,6 +26,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A tool such as `rabbitmqctl` or `initdb` takes one or two seconds; this is for a machine under full load.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time for a connection on this machine, or over a network of the harness': what is cut off there listens to nobody.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(50);
 
 const LOG: &str = "server.log";
 
@@ -129,11 +137,18 @@ impl Process {
 
     async fn until_ended(&self) -> Result<()> {
         eventually("the server has ended", STOP_TIMEOUT, async || match self.has_ended() {
+            Ok(true) if self.listens() => Err(format!("something listens on {}", self.addr())),
             Ok(true) => Ok(()),
             Ok(false) => Err("it is running".to_owned()),
             Err(error) => Err(format!("{error:#}")),
         })
         .await
+    }
+
+    /// Whether the server's port is open. Sockets close as the system takes the processes apart, a moment after the last
+    /// of those is gone from its folder.
+    fn listens(&self) -> bool {
+        TcpStream::connect_timeout(&self.addr(), CONNECT_TIMEOUT).is_ok()
     }
 
     fn leader(&self) -> Option<Pid> {
@@ -153,6 +168,10 @@ impl Drop for Process {
             // Dead already, if the guardian was there to do it.
             leader.kill().ok();
             leader.wait().ok();
+        }
+        let until = Instant::now() + DEATH_TIMEOUT;
+        while self.listens() && Instant::now() < until {
+            thread::sleep(CONNECT_TIMEOUT);
         }
     }
 }
