@@ -44,25 +44,28 @@ const LIBRARIES: &str = "
 
 With every change each of these signs real requests, which go to a running Tidegate on both backends. What they sign is
 accepted; the same with one byte changed, and what they sign with another secret, is refused
-(`test: what_the_official_sdks_sign_is_accepted`, `test: what_the_libraries_of_other_vendors_sign_is_accepted`).
+(`test: what_the_official_sdks_sign_is_accepted`, `test: what_the_libraries_of_other_vendors_sign_is_accepted`,
+`test: keys_of_plaid_are_asked_for_with_the_accounts_secret`).
 
-| library (npm) | version | result |
+| library | version | result |
 | --- | --- | --- |
 ";
 
-/// A row for each library in the tests' list.
+/// A row for each library in the tests' two lists.
 fn libraries() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/package.json");
-    let text = std::fs::read_to_string(path).expect("the list of libraries");
-    let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let libraries = list["dependencies"].as_object().expect("a list").iter();
-    let row = |(name, version): (&String, &serde_json::Value)| {
-        format!(
-            "| `{name}` | {} | accepted; tampered and forged ones refused |\n",
-            version.as_str().expect("a version")
-        )
+    let read = |name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk").join(name);
+        std::fs::read_to_string(path).expect("the list of libraries")
     };
-    libraries.map(row).collect()
+    let row = |library: &str, registry: &str, version: &str| {
+        format!("| `{library}` ({registry}) | {version} | accepted; tampered and forged ones refused |\n")
+    };
+    let list: serde_json::Value = serde_json::from_str(&read("package.json")).expect("JSON");
+    let npm = list["dependencies"].as_object().expect("a list").iter();
+    let npm = npm.map(|(name, version)| row(name, "npm", version.as_str().expect("a version")));
+    let list = read("requirements.txt");
+    let pypi = list.lines().map(|line| line.split_once("==").expect("a version"));
+    npm.chain(pypi.map(|(name, version)| row(name, "PyPI", version))).collect()
 }
 
 #[test]

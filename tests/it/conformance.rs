@@ -85,7 +85,7 @@ async fn what_the_official_sdks_sign_is_accepted(backend: Backend) -> Result<()>
 }
 
 /// Libraries that sign what they would receive: the preset of the same name, and a secret of its form.
-const SIGNERS: [(&str, &str); 9] = [
+const SIGNERS: [(&str, &str); 18] = [
     ("twilio", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"),
     ("adyen", "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"),
     ("braintree", "integration_public_key:integration_private_key"),
@@ -95,38 +95,61 @@ const SIGNERS: [(&str, &str); 9] = [
     ("retell", "tidegate-retell-secret-0001"),
     ("pusher", "tidegate-pusher-secret-0001"),
     ("smartcar", "tidegate-smartcar-secret-0001"),
+    ("shopify", "shpss_tidegate_test_secret_1"),
+    ("square", "tidegate-square-signature-key-1"),
+    ("mux", "tidegate-mux-secret-0001"),
+    ("finch", "dGlkZWdhdGUtZmluY2gtc2VjcmV0LTAwMDEuLi4uLi4="),
+    ("cloudinary", "tidegate-cloudinary-secret-0001"),
+    ("modern-treasury", "tidegate-modern-treasury-secret-0001"),
+    ("sanity", "tidegate-sanity-webhook-secret-1"),
+    ("workos", "tidegateWorkOSSecret1aaaaaa"),
+    ("coinbase-commerce", "4b1c2d3e-5f60-4718-8293-a4b5c6d7e8f9"),
 ];
+/// The same for libraries of Python.
+const PYTHON_SIGNERS: [(&str, &str); 2] =
+    [("slack", "tidegate-slack-signing-secret-01"), ("paddle", "pdl_ntfset_01tidegate0000000000000000_test1secret")];
 
 async fn what_the_libraries_of_other_vendors_sign_is_accepted(backend: Backend) -> Result<()> {
-    const ADYEN: &str = r#"{"notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":1130},
-        "eventCode":"AUTHORISATION","eventDate":"2026-11-02T10:59:58+01:00","merchantAccountCode":"TestMerchant",
-        "merchantReference":"order 1","pspReference":"7914073381342284","success":"true"}}]}"#;
+    let signers = SIGNERS.iter().chain(&PYTHON_SIGNERS);
     let source = |(name, secret): &(&str, &str)| {
         format!("[[source]]\nname = {name:?}\nprovider = {name:?}\nsecrets = [{secret:?}]\n")
     };
-    let sources: String = SIGNERS.iter().map(source).collect();
+    let sources: String = signers.clone().map(source).collect();
     let public = "[ingest]\npublic_url = \"https://hooks.example.com\"\n";
     let stack = Stack::start(backend, &format!("{public}{sources}{ARCHIVE}")).await?;
-    let mut sdk = Sdk::start()?;
+    let (mut node, mut python) = (Sdk::start()?, Sdk::start_python()?);
     for (name, secret) in SIGNERS {
-        let body = if name == "adyen" { ADYEN } else { r#"{"id": "evt-1", "event": "made", "text": "ä"}"# };
-        let url = format!("https://hooks.example.com/webhooks/{name}");
-        let (query, request) = sdk.make(name, secret, &url, body).await?;
-        let to = format!("{}{query}", stack.url(name));
-        let mut tampered = request.clone();
-        let change = tampered.body.iter().position(|byte| *byte == b'1').context("a digit")?;
-        tampered.body[change] = b'2';
-        let refused = send(&client(), &to, &tampered).await?;
-        assert_eq!(refused.status, 401, "{name}, tampered: {refused:?}");
-        let other = secret.replace(['e', 'E'], "f");
-        let (query, forged) = sdk.make(name, &other, &url, body).await?;
-        let refused = send(&client(), &format!("{}{query}", stack.url(name)), &forged).await?;
-        assert_eq!(refused.status, 401, "{name}, with another secret: {refused:?}");
-        let answer = send(&client(), &to, &request).await?;
-        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        the_door_agrees_with(&mut node, &stack, name, secret).await?;
     }
-    stack.until_number("SELECT COUNT(*) FROM events", SIGNERS.len() as i64, SOON).await?;
+    for (name, secret) in PYTHON_SIGNERS {
+        the_door_agrees_with(&mut python, &stack, name, secret).await?;
+    }
+    stack.until_number("SELECT COUNT(*) FROM events", signers.count().try_into()?, SOON).await?;
     stack.finish().await
+}
+
+/// What the library signs is accepted, and neither the same with one byte changed nor what it signs with another secret.
+async fn the_door_agrees_with(sdk: &mut Sdk, stack: &Stack, name: &str, secret: &str) -> Result<()> {
+    const ADYEN: &str = r#"{"notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":1130},
+        "eventCode":"AUTHORISATION","eventDate":"2026-11-02T10:59:58+01:00","merchantAccountCode":"TestMerchant",
+        "merchantReference":"order 1","pspReference":"7914073381342284","success":"true"}}]}"#;
+    let body = if name == "adyen" { ADYEN } else { r#"{"id": "evt-1", "event_id": "evt-1", "event": {"id": "evt-1"}, "text": "ä"}"# };
+    let url = format!("https://hooks.example.com/webhooks/{name}");
+    let (query, request) = sdk.make(name, secret, &url, body).await?;
+    let to = format!("{}{query}", stack.url(name));
+    let mut tampered = request.clone();
+    let change = tampered.body.iter().position(|byte| *byte == b'1').context("a digit")?;
+    tampered.body[change] = b'2';
+    let refused = send(&client(), &to, &tampered).await?;
+    assert_eq!(refused.status, 401, "{name}, tampered: {refused:?}");
+    let other = secret.replace(['e', 'E'], "f");
+    assert_ne!(other, secret);
+    let (query, forged) = sdk.make(name, &other, &url, body).await?;
+    let refused = send(&client(), &format!("{}{query}", stack.url(name)), &forged).await?;
+    assert_eq!(refused.status, 401, "{name}, with another secret: {refused:?}");
+    let answer = send(&client(), &to, &request).await?;
+    assert_eq!(answer.status, 200, "{name}: {answer:?}");
+    Ok(())
 }
 
 /// What our own signer makes is taken by the SDKs.

@@ -21,6 +21,7 @@ mod handlers;
 mod handshakes;
 mod hostile;
 mod idempotency;
+mod keys;
 mod logins;
 mod oauth;
 mod operator;

@@ -1,7 +1,11 @@
 // Libraries that sign what they would receive; each is loaded when it is asked for, since some are large.
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 
 const require = createRequire(import.meta.url);
+// A file that its package does not export.
+const inside = (path) => require(fileURLToPath(new URL(`node_modules/${path}`, import.meta.url)));
+const seconds = () => Math.floor(Date.now() / 1000);
 const form = (fields) => new URLSearchParams(fields).toString();
 const FORM = { "content-type": "application/x-www-form-urlencoded" };
 
@@ -59,5 +63,70 @@ export const SIGNERS = {
   smartcar({ secret, body }) {
     const smartcar = require("smartcar");
     return { headers: { "sc-signature": smartcar.hashChallenge(secret, body) } };
+  },
+  async shopify({ secret, body }) {
+    const { createSHA256HMAC } = inside("@shopify/shopify-api/dist/cjs/runtime/crypto/utils.js");
+    inside("@shopify/shopify-api/dist/cjs/adapters/node/index.js");
+    const signature = await createSHA256HMAC(secret, body);
+    return { headers: { "x-shopify-hmac-sha256": signature, "x-shopify-webhook-id": "b54557e4-bdd9-4b37-8a5f-bf7d70bcd043" } };
+  },
+  async square({ secret, url, body }) {
+    const { createHmacOverride } = inside("square/core/crypto/createHmacOverride.js");
+    return { headers: { "x-square-hmacsha256-signature": await createHmacOverride(url + body, secret) } };
+  },
+  async mux({ secret, body }) {
+    const { Mux } = require("@mux/mux-node");
+    const t = seconds();
+    const client = new Mux({ tokenId: "id", tokenSecret: "secret" });
+    return { headers: { "mux-signature": `t=${t},v1=${await client.webhooks.computeSignature(`${t}.${body}`, secret)}` } };
+  },
+  finch({ secret, body }) {
+    const { Finch } = require("@tryfinch/finch-api");
+    const [eventId, timestamp] = ["b2c9f1e0-0001-4d6e-9f00-aa0000000001", new Date(seconds() * 1000)];
+    const key = Buffer.from(secret, "base64");
+    const signature = new Finch({ accessToken: "token" }).webhooks.signPayload(body, { eventId, timestamp, secret: key });
+    return {
+      headers: {
+        "finch-event-id": eventId,
+        "finch-timestamp": String(timestamp.getTime() / 1000),
+        "finch-signature": signature,
+      },
+    };
+  },
+  cloudinary({ secret, body }) {
+    const { utils } = require("cloudinary").v2;
+    const t = String(seconds());
+    const signature = utils.webhook_signature(body, t, { api_secret: secret });
+    return { headers: { "x-cld-timestamp": t, "x-cld-signature": signature } };
+  },
+  "modern-treasury"({ secret, body }) {
+    const { ModernTreasury } = require("modern-treasury");
+    const client = new ModernTreasury({ organizationID: "id", apiKey: "key" });
+    return { headers: { "x-signature": client.webhooks.getSignature(body, { key: secret }) } };
+  },
+  async sanity({ secret, body }) {
+    const { encodeSignatureHeader } = require("@sanity/webhook");
+    return { headers: { "sanity-webhook-signature": await encodeSignatureHeader(body, Date.now(), secret) } };
+  },
+  // It takes the event, and signs its shortest form.
+  async workos({ secret, body }) {
+    const { WorkOS } = require("@workos-inc/node");
+    const [t, event] = [Date.now(), JSON.parse(body)];
+    const signature = await new WorkOS("key").webhooks.computeSignature(t, event, secret);
+    return { headers: { "workos-signature": `t=${t}, v1=${signature}` }, body: JSON.stringify(event) };
+  },
+  "coinbase-commerce"({ secret, body }) {
+    const { Webhook } = require("coinbase-commerce-node");
+    return { headers: { "x-cc-webhook-signature": Webhook.computeSignature(body, secret) } };
+  },
+  // Plaid's libraries judge nothing; its documentation signs and verifies with one for JSON Web Tokens. The secret is the
+  // private key.
+  async plaid({ secret, body }) {
+    const { SignJWT, importJWK } = await import("jose");
+    const { createHash } = await import("node:crypto");
+    const key = JSON.parse(secret);
+    const token = new SignJWT({ request_body_sha256: createHash("sha256").update(body).digest("hex") });
+    token.setProtectedHeader({ alg: "ES256", kid: key.kid, typ: "JWT" }).setIssuedAt();
+    return { headers: { "plaid-verification": await token.sign(await importJWK(key, "ES256")) } };
   },
 };

@@ -85,7 +85,7 @@ async fn find_missing() -> Vec<Missing> {
         missing_server::<RedisKind>().await,
         missing_server::<PostgresKind>().await,
     ];
-    servers.into_iter().chain([missing_node(), missing_ip()]).flatten().collect()
+    servers.into_iter().chain([missing_node(), missing_pip(), missing_ip()]).flatten().collect()
 }
 
 async fn missing_server<K: Kind>() -> Option<Missing> {
@@ -100,6 +100,16 @@ fn missing_node() -> Option<Missing> {
                   packages nodejs and npm"
         .to_owned();
     (!is_here).then_some(Missing { packages: &["nodejs", "npm"], advice })
+}
+
+/// Some of the SDKs are Python's.
+fn missing_pip() -> Option<Missing> {
+    let pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    let is_here = pip.is_ok_and(|output| output.status.success());
+    let advice = "Python 3 with pip is missing, and the conformance tests run some of the providers' SDKs in it: install \
+                  the packages python3 and python3-pip"
+        .to_owned();
+    (!is_here).then_some(Missing { packages: &["python3", "python3-pip"], advice })
 }
 
 /// What cuts a server off. Only root can, so that nobody else misses it.

@@ -14,6 +14,7 @@ pub mod eventually;
 pub mod fixture;
 pub mod health;
 pub mod install;
+pub mod internet;
 pub mod program;
 pub mod sdk;
 pub mod sender;

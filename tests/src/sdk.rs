@@ -1,4 +1,5 @@
-//! The vendors' own SDKs, as judges of our signatures: a Node.js process that signs and verifies line by line.
+//! The vendors' own SDKs, as judges of our signatures: a process of Node.js, or of Python for what only PyPI has, that
+//! signs and verifies line by line.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,13 +12,16 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::sender::Signed;
 
-/// The SDKs, installed at the versions of `tests/sdk/package-lock.json`.
+/// The SDKs, installed at the versions of `tests/sdk/package-lock.json` and `tests/sdk/requirements.txt`.
 #[derive(Debug)]
 pub struct Sdk {
     _child: Child,
     questions: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
+
+/// Where in [`folder`] the libraries of PyPI are installed.
+pub const PYTHON: &str = "python";
 
 /// The folder with the SDKs' list.
 #[must_use]
@@ -26,17 +30,29 @@ pub fn folder() -> PathBuf {
 }
 
 impl Sdk {
-    /// Starts the process.
+    /// Starts the process with the libraries of npm.
     ///
     /// # Errors
     /// If the SDKs are not installed: `cargo xtask test` does that.
     pub fn start() -> Result<Self> {
-        if !folder().join("node_modules").exists() {
-            bail!("the vendors' SDKs are not installed; run `npm ci` in tests/sdk, or `cargo xtask test`");
+        Self::run("node", "sign.mjs", "node_modules")
+    }
+
+    /// Starts the process with those that only PyPI has. It only makes requests, and judges none.
+    ///
+    /// # Errors
+    /// If the SDKs are not installed: `cargo xtask test` does that.
+    pub fn start_python() -> Result<Self> {
+        Self::run("python3", "sign.py", PYTHON)
+    }
+
+    fn run(program: &str, script: &str, libraries: &str) -> Result<Self> {
+        if !folder().join(libraries).exists() {
+            bail!("the vendors' SDKs are not installed in tests/sdk/{libraries}; `cargo xtask test` does that");
         }
-        let mut command = Command::new("node");
-        command.arg("sign.mjs").current_dir(folder()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("node does not start; install Node.js 20 or newer")?;
+        let mut command = Command::new(program);
+        command.arg(script).current_dir(folder()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("{program} does not start"))?;
         let questions = child.stdin.take().context("standard input is piped")?;
         let answers = BufReader::new(child.stdout.take().context("standard output is piped")?).lines();
         Ok(Self { _child: child, questions, answers })

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::serve::Listener;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -75,7 +76,9 @@ impl Does {
         Self::text(200, "<html>surely not JSON</html>")
     }
 
-    fn text(status: u16, text: &str) -> Self {
+    /// Answers with a text.
+    #[must_use]
+    pub fn text(status: u16, text: &str) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
         let body = Bytes::from(text.to_owned());
         Self { wait: Duration::ZERO, reply: Reply::Answer { status, headers: Vec::new(), body } }
@@ -139,7 +142,17 @@ impl Upstream {
     /// # Errors
     /// If there is no port.
     pub async fn start(rule: impl Fn(&Asked) -> Does + Send + Sync + 'static) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await?, rule)
+    }
+
+    /// Answers each request that comes there as `rule` says.
+    ///
+    /// # Errors
+    /// If it does not listen.
+    pub fn start_on<L>(listener: L, rule: impl Fn(&Asked) -> Does + Send + Sync + 'static) -> Result<Self>
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let address = listener.local_addr()?;
         let shared = Shared { asked: Mutex::default(), script: Mutex::default(), rule: Mutex::new(Box::new(rule)) };
         let shared = Arc::new(shared);

@@ -34,11 +34,15 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
     tested
 }
 
-/// The vendors' SDKs, at the versions of the lock file.
+/// The vendors' SDKs, at the versions of the two lists.
 fn install_sdks() -> Result<()> {
     let mut npm = Command::new("npm");
     run(npm.args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(sdk::folder()))
-        .context("the vendors' SDKs judge our signatures; install Node.js 20 and npm")
+        .context("the vendors' SDKs judge our signatures; install Node.js 20 and npm")?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+    pip.args(["--upgrade", "--target", sdk::PYTHON, "--requirement", "requirements.txt"]);
+    run(pip.current_dir(sdk::folder())).context("some of the vendors' SDKs are Python's; install Python 3 and pip")
 }
 
 fn run_tests(filter: &[String], urls: &[(&'static str, String)]) -> Result<()> {

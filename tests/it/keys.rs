@@ -1,0 +1,190 @@
+//! Keys that requests name and that their providers keep, and what a confirmation calls: by TLS, at the providers' own
+//! hosts, on an internet of the tests'.
+
+use anyhow::{Context as _, Result};
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde_json::{Value, json};
+use tidegate_tests::fixture::{self, Vector};
+use tidegate_tests::internet::Internet;
+use tidegate_tests::sdk::Sdk;
+use tidegate_tests::sender::{Answer, Signed, client, send};
+use tidegate_tests::stack::{Backend, SOON, Stack};
+use tidegate_tests::upstream::{Asked, Does, Upstream};
+
+const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
+/// The certificate that the vectors of SNS name, and others that are not there.
+const CERTIFICATE: &str = "9c6465fa7f48f5cacd23014631ec1136";
+const BROKEN: &str = "00000000000000000000000000000000";
+const MOVED: &str = "11111111111111111111111111111111";
+
+fn certificate_path(name: &str) -> String {
+    format!("/SimpleNotificationService-{name}.pem")
+}
+
+fn vector(file: &str, name: &str) -> Result<Vector> {
+    let vector = fixture::vectors(file)?.into_iter().find(|vector| vector.name == name);
+    vector.with_context(|| format!("{file} has no vector {name:?}"))
+}
+
+fn request(vector: &Vector) -> Result<Signed> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &vector.headers {
+        for value in values.each() {
+            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+        }
+    }
+    let body = vector.body.as_ref().context("a body of text")?.clone().into_bytes();
+    Ok(Signed { headers, body })
+}
+
+/// The request with another certificate named, which SNS does not sign.
+fn with_certificate(signed: &Signed, name: &str) -> Signed {
+    let body = String::from_utf8_lossy(&signed.body).replace(CERTIFICATE, name);
+    Signed { headers: signed.headers.clone(), body: body.into_bytes() }
+}
+
+fn key_of(vector: &Vector) -> Result<String> {
+    vector.keys.values().next().cloned().context("a key")
+}
+
+async fn post(stack: &Stack, source: &str, signed: &Signed) -> Result<(u16, String)> {
+    let answer: Answer = send(&client(), &stack.url(source), signed).await?;
+    Ok((answer.status, answer.outcome().to_owned()))
+}
+
+fn paths(api: &Upstream) -> Vec<String> {
+    api.asked().into_iter().map(|asked| format!("{} {}", asked.method, asked.path)).collect()
+}
+
+fn host(asked: &Asked) -> &str {
+    asked.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_sns_are_got_once_and_its_confirmations_are_called() -> Result<()> {
+    let name = "keys::certificates_of_sns_are_got_once_and_its_confirmations_are_called";
+    let Some(internet) = Internet::enter(name, &["sns.eu-west-1.amazonaws.com"])? else { return Ok(()) };
+    let notification = vector("aws-sns.json", "notification, version 2")?;
+    let certificate = key_of(&notification)?;
+    let api = Upstream::start_on(internet.listen().await?, move |asked| {
+        let is = |name| asked.path == certificate_path(name);
+        match () {
+            () if host(asked) != "sns.eu-west-1.amazonaws.com" => Does::status(421),
+            () if is(CERTIFICATE) => Does::text(200, &certificate),
+            () if is(MOVED) => Does::status(302).with("location", "https://sns.eu-west-1.amazonaws.com/elsewhere"),
+            () if asked.path.starts_with("/?Action=ConfirmSubscription") => Does::status(200),
+            () => Does::status(500),
+        }
+    })?;
+    let topic = notification.setting.as_deref().context("a topic")?;
+    let source = format!("[[source]]\nname = \"sns\"\nprovider = \"aws-sns\"\nsetting = {topic:?}\n");
+    let stack = Stack::start(Backend::Embedded, &format!("{source}{ARCHIVE}")).await?;
+    let notification = request(&notification)?;
+
+    // A key that cannot be had is ours to mend: the sender keeps its event. Its place is not asked again at once.
+    for place in [BROKEN, MOVED] {
+        let signed = with_certificate(&notification, place);
+        for _ in 0..2 {
+            assert_eq!(post(&stack, "sns", &signed).await?, (503, "unavailable".to_owned()), "{place}");
+        }
+    }
+    let failed: Vec<_> = [BROKEN, MOVED].iter().map(|place| format!("GET {}", certificate_path(place))).collect();
+    assert_eq!(paths(&api), failed, "once each, and no redirect is followed");
+
+    // Who comes while a key is on its way waits for it.
+    let answers = join_all((0..16).map(|_| post(&stack, "sns", &notification))).await;
+    let answers: Vec<_> = answers.into_iter().collect::<Result<_>>()?;
+    let accepted = answers.iter().filter(|(status, outcome)| (*status, outcome.as_str()) == (200, "accepted")).count();
+    let duplicates = answers.iter().filter(|(_, outcome)| outcome == "duplicate").count();
+    assert_eq!((accepted, duplicates), (1, 15), "{answers:?}");
+    let got = api.asked().len();
+    assert!((3..=6).contains(&got), "at most four fetches at once: {:?}", paths(&api));
+
+    // From now on it is there: nothing true, false or misleading makes the door ask again.
+    let vectors = fixture::vectors("aws-sns.json")?;
+    let others = vectors.iter().filter(|vector| vector.provider == "aws-sns");
+    let others = others.filter(|vector| vector.name != "China region" && vector.name != "subscription confirmation");
+    let mut tried = (0, 0);
+    for vector in others {
+        let (status, outcome) = post(&stack, "sns", &request(vector)?).await?;
+        if vector.expect == "valid" {
+            assert_eq!(status, 200, "{}: {outcome}", vector.name);
+            tried.0 += 1;
+        } else {
+            let expected = if vector.expect == "missing_signature" { 400 } else { 401 };
+            assert_eq!((status, outcome), (expected, vector.expect.clone()), "{}", vector.name);
+            tried.1 += 1;
+        }
+    }
+    assert!(tried.0 >= 7 && tried.1 >= 18, "{tried:?}");
+    assert_eq!(api.asked().len(), got, "{:?}", paths(&api));
+
+    // The subscription is confirmed by a call to where the signed text says, and is no event.
+    let confirmation = request(&vector("aws-sns.json", "subscription confirmation")?)?;
+    let body: Value = serde_json::from_slice(&confirmation.body)?;
+    let url = url::Url::parse(body["SubscribeURL"].as_str().context("a URL")?)?;
+    let events = stack.number("SELECT COUNT(*) FROM events").await?;
+    assert_eq!(post(&stack, "sns", &confirmation).await?.0, 200);
+    let called = api.asked().pop().context("a call")?;
+    assert_eq!((called.method, called.path), (Method::GET, format!("/?{}", url.query().context("a query")?)));
+    assert_eq!((api.asked().len(), stack.number("SELECT COUNT(*) FROM events").await?), (got + 1, events));
+    // Where that fails SNS must try again.
+    api.always(|_| Does::status(500));
+    assert_eq!(post(&stack, "sns", &confirmation).await?.0, 503);
+    assert_eq!(api.asked().len(), got + 2);
+    stack.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_paypal_are_got_from_its_host() -> Result<()> {
+    let name = "keys::certificates_of_paypal_are_got_from_its_host";
+    let Some(internet) = Internet::enter(name, &["api.paypal.com"])? else { return Ok(()) };
+    let sale = vector("paypal.json", "sale completed")?;
+    let certificate = key_of(&sale)?;
+    let api = Upstream::start_on(internet.listen().await?, move |_| Does::text(200, &certificate))?;
+    let setting = sale.setting.as_deref().context("a webhook's id")?;
+    let source = format!("[[source]]\nname = \"paypal\"\nprovider = \"paypal\"\nsetting = {setting:?}\n");
+    let stack = Stack::start(Backend::Embedded, &format!("{source}{ARCHIVE}")).await?;
+    let signed = request(&sale)?;
+    let mut elsewhere = signed.clone();
+    elsewhere.headers.insert("paypal-cert-url", HeaderValue::from_static("https://api.paypal.com.example.org/CERT-1"));
+    assert_eq!(post(&stack, "paypal", &elsewhere).await?, (401, "invalid_signature".to_owned()));
+    assert!(api.asked().is_empty(), "{:?}", paths(&api));
+    let tampered = Signed { body: [&signed.body[..], b" "].concat(), ..signed.clone() };
+    assert_eq!(post(&stack, "paypal", &tampered).await?, (401, "invalid_signature".to_owned()));
+    assert_eq!(post(&stack, "paypal", &signed).await?, (200, "accepted".to_owned()));
+    let other = request(&vector("paypal.json", "order approved, beyond ASCII")?)?;
+    assert_eq!(post(&stack, "paypal", &other).await?, (200, "accepted".to_owned()));
+    assert_eq!(paths(&api), ["GET /v1/notifications/certs/CERT-360caa42-fca2a594-5edc0ebc"]);
+    stack.until_number("SELECT COUNT(*) FROM inbox", 2, SOON).await?;
+    stack.finish().await
+}
+
+/// A key on P-256 of the tests', with its secret half.
+const PLAID_KEY: &str = r#"{"kty":"EC","x":"hG3kenYAk9CwKm8aVlgH7X37LywEz4xpnaNxB5eSTUc","y":"5RX7dWWpC-VvfEF3U2e8HYl-Jimd1Q-qU2Glrta8bAU","crv":"P-256","d":"V4Z3tLsRLDMYb0ysNSqyMZ-i4NFLSIIGanEajKzsyTY","kid":"tidegate-plaid-key-1"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
+    let name = "keys::keys_of_plaid_are_asked_for_with_the_accounts_secret";
+    let Some(internet) = Internet::enter(name, &["production.plaid.com"])? else { return Ok(()) };
+    let mut key: Value = serde_json::from_str(PLAID_KEY)?;
+    key.as_object_mut().context("an object")?.remove("d");
+    let api = Upstream::start_on(internet.listen().await?, move |_| Does::json(&json!({ "key": key })))?;
+    let source = "[[source]]\nname = \"plaid\"\nprovider = \"plaid\"\nsecrets = [\"a-client:a-secret-of-its-api\"]\n";
+    let stack = Stack::start(Backend::Embedded, &format!("{source}{ARCHIVE}")).await?;
+    let mut sdk = Sdk::start()?;
+    let body = r#"{"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE"}"#;
+    let (_, signed) = sdk.make("plaid", PLAID_KEY, "", body).await?;
+    let tampered = Signed { body: [&signed.body[..], b" "].concat(), ..signed.clone() };
+    assert_eq!(post(&stack, "plaid", &tampered).await?, (401, "invalid_signature".to_owned()));
+    for _ in 0..2 {
+        assert_eq!(post(&stack, "plaid", &signed).await?, (200, "accepted".to_owned()));
+    }
+    let [asked] = &api.asked()[..] else { panic!("{:?}", paths(&api)) };
+    assert_eq!((&asked.method, asked.path.as_str()), (&Method::POST, "/webhook_verification_key/get"));
+    let question: Value = serde_json::from_slice(&asked.body)?;
+    let expected = json!({ "client_id": "a-client", "secret": "a-secret-of-its-api", "key_id": "tidegate-plaid-key-1" });
+    assert_eq!(question, expected);
+    stack.finish().await
+}
