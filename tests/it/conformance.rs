@@ -133,7 +133,11 @@ async fn the_door_agrees_with(sdk: &mut Sdk, stack: &Stack, name: &str, secret: 
     const ADYEN: &str = r#"{"notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":1130},
         "eventCode":"AUTHORISATION","eventDate":"2026-11-02T10:59:58+01:00","merchantAccountCode":"TestMerchant",
         "merchantReference":"order 1","pspReference":"7914073381342284","success":"true"}}]}"#;
-    let body = if name == "adyen" { ADYEN } else { r#"{"id": "evt-1", "event_id": "evt-1", "event": {"id": "evt-1"}, "text": "ä"}"# };
+    let body = if name == "adyen" {
+        ADYEN
+    } else {
+        r#"{"id": "evt-1", "event_id": "evt-1", "event": {"id": "evt-1"}, "text": "ä"}"#
+    };
     let url = format!("https://hooks.example.com/webhooks/{name}");
     let (query, request) = sdk.make(name, secret, &url, body).await?;
     let to = format!("{}{query}", stack.url(name));

@@ -184,7 +184,8 @@ async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
     let [asked] = &api.asked()[..] else { panic!("{:?}", paths(&api)) };
     assert_eq!((&asked.method, asked.path.as_str()), (&Method::POST, "/webhook_verification_key/get"));
     let question: Value = serde_json::from_slice(&asked.body)?;
-    let expected = json!({ "client_id": "a-client", "secret": "a-secret-of-its-api", "key_id": "tidegate-plaid-key-1" });
+    let expected =
+        json!({ "client_id": "a-client", "secret": "a-secret-of-its-api", "key_id": "tidegate-plaid-key-1" });
     assert_eq!(question, expected);
     stack.finish().await
 }

@@ -106,9 +106,10 @@ fn missing_node() -> Option<Missing> {
 fn missing_pip() -> Option<Missing> {
     let pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
     let is_here = pip.is_ok_and(|output| output.status.success());
-    let advice = "Python 3 with pip is missing, and the conformance tests run some of the providers' SDKs in it: install \
+    let advice =
+        "Python 3 with pip is missing, and the conformance tests run some of the providers' SDKs in it: install \
                   the packages python3 and python3-pip"
-        .to_owned();
+            .to_owned();
     (!is_here).then_some(Missing { packages: &["python3", "python3-pip"], advice })
 }
 
