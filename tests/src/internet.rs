@@ -7,6 +7,7 @@
 //! It takes Linux, `unshare` and `ip`, and root or a kernel that lets anyone have a namespace: without them a test fails,
 //! and says so.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -108,6 +109,12 @@ fn server_config(folder: &Path) -> Result<ServerConfig> {
 pub struct HttpsListener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
+}
+
+impl fmt::Debug for HttpsListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpsListener").field("listener", &self.listener).finish_non_exhaustive()
+    }
 }
 
 impl Listener for HttpsListener {

@@ -1,12 +1,13 @@
 //! The embedded adapter and what both adapters share. The whole suite, on both databases, is `it/adapters_ledger.rs`.
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use tempfile::TempDir;
 
 use super::embedded::EmbeddedLedger;
 use super::*;
-use crate::event::{BodyHash, EventId, EventKey, EventType, RequestId};
+use crate::event::{BodyHash, EventId, EventKey, EventType, RequestId, SourceName};
 use crate::store::Store;
 use crate::wire::Message;
 
