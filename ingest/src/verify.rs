@@ -218,12 +218,67 @@ fn new_traceparent() -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::HeaderValue;
+    use jiff::Timestamp;
+    use tidegate_shared::event::{EventType, SourceName};
+
     use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn whole() -> Event {
+        let source = SourceName::try_new("bulk").expect("a name");
+        let id = EventId::try_new("whole").expect("an id");
+        let body = Bytes::from_static(br#"[{"n": 1}, {"n": 2}]"#);
+        Event {
+            key: EventKey::new(&source, &id),
+            id,
+            source,
+            event_type: EventType::try_new("batch").expect("a type"),
+            received_at: Timestamp::UNIX_EPOCH,
+            request_id: RequestId::generate(),
+            traceparent: Some(TRACE.to_owned()),
+            content_type: Some("application/cloudevents-batch+json; charset=utf-8".to_owned()),
+            headers: HeaderMap::new(),
+            body_hash: BodyHash::of(&body),
+            fingerprint: Some(BodyHash::of(&body)),
+            body,
+        }
+    }
+
+    #[test]
+    fn an_item_is_an_event_of_its_own_with_what_its_request_brought() {
+        let (id, event_type) = (EventId::try_new("one"), EventType::try_new("made"));
+        let identity = Identity { id: id.expect("an id"), event_type: event_type.expect("a type") };
+        let body = Bytes::from_static(br#"{"n": 1, "tries": 7}"#);
+        let (whole, item) = (whole(), Item { identity: identity.clone(), body: body.clone() });
+        let part = part_of(&whole, item.clone(), &[]);
+        assert_eq!((&part.id, &part.event_type, &part.body), (&identity.id, &identity.event_type, &body));
+        assert_eq!(part.key, EventKey::new(&whole.source, &identity.id));
+        assert_eq!((part.body_hash, part.fingerprint), (BodyHash::of(&body), Some(BodyHash::of(&body))));
+        assert_eq!(part.content_type.as_deref(), Some("application/cloudevents+json; charset=utf-8"));
+        assert_eq!((&part.request_id, &part.traceparent), (&whole.request_id, &whole.traceparent));
+        // What counts up from try to try tells no event from another.
+        let counted = part_of(&whole, item, &["tries"]);
+        assert_eq!(counted.fingerprint, Some(BodyHash::without_counters(&body, &["tries"])));
+        assert_ne!(counted.fingerprint, part.fingerprint);
+    }
+
+    #[test]
+    fn what_a_request_breaks_is_counted_by_the_answers_code() {
+        assert_eq!(outcome(&VerifyError::InvalidSignature), "invalid_signature");
+        assert_eq!(outcome(&VerifyError::MissingEventId), "missing_event_id");
+    }
 
     #[test]
     fn trace_contexts_are_taken_or_made() {
-        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let given = TRACE;
         assert!(is_traceparent(given));
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("traceparent"), HeaderValue::from_static(given))]);
+        assert_eq!(traceparent(&headers), given);
+        let made = [traceparent(&HeaderMap::new()), traceparent(&HeaderMap::new())];
+        assert!(made.iter().all(|made| is_traceparent(made)) && made[0] != made[1], "{made:?}");
         for bad in [
             "",
             "00-4bf9-00f0-01",
@@ -232,6 +287,5 @@ mod tests {
         ] {
             assert!(!is_traceparent(bad), "{bad}");
         }
-        assert!(is_traceparent(&new_traceparent()));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Left to the commit that fills the log, a checkpoint of some megabytes keeps everybody waiting who comes after it. So it
 //! is begun early, by another thread, and the writer only moves what came meanwhile: the log begins anew when nothing is
-//! left in it, which beside a busy writer no other thread can bring about.
+//! left in it, which beside a busy writer no other thread can bring about. That last move is also the one with which
+//! SQLite syncs the database. A sync by this thread after each of its passes would leave the writer less, and was tried:
+//! the disk then takes so much at once that commits wait for longer.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -10,8 +12,8 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-/// Pages that the log grows by until the checkpointer moves them: 16 MiB. Each pass sorts them, syncs the database, and
-/// writes a page once that changed many times since the last.
+/// Pages that the log grows by until the checkpointer moves them: 16 MiB. Each pass sorts them, and writes a page once that
+/// changed many times since the last.
 const STEP: i32 = 4_096;
 /// Pages in the log at which the writer moves the rest: 32 MiB.
 const END: i32 = 8_192;
