@@ -50,6 +50,9 @@ pub struct Plan {
     /// Events at most; the load ends when they are sent.
     #[arg(long, default_value_t = 200_000)]
     pub events: usize,
+    /// In closed loop, sends the first one again after the last: for a server that does not tell them apart.
+    #[arg(long)]
+    pub again: bool,
     /// Events a second, whatever the answers take; without it each connection sends when it has its answer.
     #[arg(long)]
     pub rate: Option<f64>,
@@ -104,6 +107,7 @@ fn request(ids: &str, number: usize, now: i64) -> Vec<u8> {
 /// Everything that the connections share.
 struct Shared {
     requests: Vec<Vec<u8>>,
+    again: bool,
     next: AtomicUsize,
     measured: AtomicBool,
     over: AtomicBool,
@@ -125,7 +129,8 @@ struct Seen {
 pub fn run(plan: &Plan) -> Result<()> {
     let now = Timestamp::now().as_second();
     let requests: Vec<Vec<u8>> = (0..plan.events).map(|number| request(&plan.ids, number, now)).collect();
-    let shared = Arc::new(Shared { requests, next: 0.into(), measured: false.into(), over: false.into() });
+    let (measured, over) = (false.into(), false.into());
+    let shared = Arc::new(Shared { requests, again: plan.again, next: 0.into(), measured, over });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sent = runtime.block_on(send(plan, &shared))?;
     println!("{}", serde_json::to_string(&sent)?);
@@ -152,7 +157,7 @@ async fn send(plan: &Plan, shared: &Arc<Shared>) -> Result<Sent> {
     shared.measured.store(true, Ordering::Relaxed);
     let began = Instant::now();
     let until_all_are_sent = async {
-        while shared.next.load(Ordering::Relaxed) < shared.requests.len() {
+        while shared.again || shared.next.load(Ordering::Relaxed) < shared.requests.len() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -220,7 +225,8 @@ async fn talk(mut stream: TcpStream, shared: Arc<Shared>, due: Option<Due>, keep
                 None => break,
             },
         };
-        let Some(request) = shared.requests.get(number) else { break };
+        let place = if shared.again { number % shared.requests.len() } else { number };
+        let Some(request) = shared.requests.get(place) else { break };
         stream.write_all(request).await?;
         let status = read_answer(&mut stream, &mut buffer).await?;
         if shared.measured.load(Ordering::Relaxed) {

@@ -101,6 +101,7 @@ impl Bench {
 
     /// One load on the baseline, which costs its process this much.
     pub(crate) async fn baseline(&self, load: &Load) -> Result<Measured> {
+        let load = Load { again: load.rate.is_none(), ..load.clone() };
         load.run(self.baseline.address, std::slice::from_ref(&self.baseline.watched)).await
     }
 }
@@ -130,6 +131,7 @@ pub(crate) struct Load {
     pub(crate) connections: usize,
     pub(crate) seconds: f64,
     pub(crate) events: usize,
+    pub(crate) again: bool,
     pub(crate) rate: Option<f64>,
     pub(crate) answers: Option<std::path::PathBuf>,
 }
@@ -137,15 +139,15 @@ pub(crate) struct Load {
 impl Load {
     /// As fast as answers come, over so many connections.
     pub(crate) fn closed(effort: Effort, connections: usize) -> Self {
-        // Four times what any server has answered here in a second.
+        // More than any door has accepted here in a second.
         let events = ((effort.seconds + 1.0) * 60_000.0) as usize;
-        Self { connections, seconds: effort.seconds, events, rate: None, answers: None }
+        Self { connections, seconds: effort.seconds, events, again: false, rate: None, answers: None }
     }
 
     /// So many a second, whatever the answers take.
     pub(crate) fn open(effort: Effort, rate: f64) -> Self {
         let events = ((effort.seconds + 2.0) * rate) as usize;
-        Self { connections: 64, seconds: effort.seconds, events, rate: Some(rate), answers: None }
+        Self { connections: 64, seconds: effort.seconds, events, again: false, rate: Some(rate), answers: None }
     }
 
     pub(crate) async fn run(&self, to: std::net::SocketAddr, watched: &[Watched]) -> Result<Measured> {
@@ -157,6 +159,7 @@ impl Load {
             format!("--events={}", self.events),
             format!("--ids={}", &ids[..12]),
         ];
+        arguments.extend(self.again.then(|| "--again".to_owned()));
         arguments.extend(self.rate.map(|rate| format!("--rate={rate}")));
         arguments.extend(self.answers.as_ref().map(|path| format!("--answers={}", path.display())));
         let measured = measure("bench-load", &arguments, watched).await?;

@@ -8,13 +8,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use tidegate_ingest as ingest;
-use tidegate_shared::cache::Cache;
-use tidegate_shared::cache::embedded::EmbeddedCache;
 use tidegate_shared::config::{self, Backend, Config, ConfigError};
-use tidegate_shared::ledger::Ledger;
-use tidegate_shared::ledger::embedded::EmbeddedLedger;
 use tidegate_shared::process::{self, Patience, Process};
-use tidegate_shared::queue::Queue;
 use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::store::Store;
 use tidegate_shared::telemetry;
@@ -96,11 +91,7 @@ async fn run(config: Config, arguments: Arguments, registry: &worker::Registry) 
         Arc::new(ingest::receive::Door::new(&config, ingest::Parts::embedded(queue.clone()), process.work.clone()));
     let more_admin = Some(ingest::admin::rejected::routes(&receiving));
     let listeners = worker::Listeners { admin: (admin, metrics), more_admin, http };
-    let parts = worker::Parts {
-        queue: Queue::Embedded(queue.clone()),
-        ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
-        cache: Cache::Embedded(EmbeddedCache::new(store)),
-    };
+    let parts = worker::Parts::embedded(queue, store);
     worker::start(listeners, &config, registry, parts, &process.work)?;
     let listeners = ingest::Listeners { door, admin: None };
     ingest::start_on_a_thread(listeners, &config, receiving, &process.work)?;

@@ -92,6 +92,9 @@ fn story(event: &Value) {
         say!("{field:<12} {}", printable(&text(event, field)));
     }
     say!("{:<12} {}", "handlers", handlers(event));
+    if let Some(first) = event["possible_replay_of"].as_str() {
+        say!("{:<12} possibly of {}, which came with this body before", "replay", printable(first));
+    }
     for part in event["failed_attempts"].as_array().into_iter().flatten() {
         say!("\nfailed attempts of {}", text(part, "handler"));
         for attempt in part["attempts"].as_array().into_iter().flatten() {

@@ -42,8 +42,8 @@ fn row(preset: &Preset) -> String {
 const LIBRARIES: &str = "
 ## Libraries that sign for the live door
 
-With every change each of these signs real requests, which go to a running Tidegate on both backends. What they sign is
-accepted; the same with one byte changed, and what they sign with another secret, is refused
+With every change each of these signs real requests, which go to a running Tidegate, on both backends (Plaid's on the
+embedded one). What they sign is accepted; the same with one byte changed, and what they sign with another secret, is refused
 (`test: what_the_official_sdks_sign_is_accepted`, `test: what_the_libraries_of_other_vendors_sign_is_accepted`,
 `test: keys_of_plaid_are_asked_for_with_the_accounts_secret`).
 

@@ -164,6 +164,9 @@ async fn certificates_of_paypal_are_got_from_its_host() -> Result<()> {
 /// A key on P-256 of the tests', with its secret half.
 const PLAID_KEY: &str = r#"{"kty":"EC","x":"hG3kenYAk9CwKm8aVlgH7X37LywEz4xpnaNxB5eSTUc","y":"5RX7dWWpC-VvfEF3U2e8HYl-Jimd1Q-qU2Glrta8bAU","crv":"P-256","d":"V4Z3tLsRLDMYb0ysNSqyMZ-i4NFLSIIGanEajKzsyTY","kid":"tidegate-plaid-key-1"}"#;
 
+/// Another one that says it was the first.
+const OTHER_KEY: &str = r#"{"kty":"EC","x":"ffrhmH-Hl0K1xrGAHC3IuqFNw6M_C-T0WKMDPfbvHYQ","y":"LWtWhhWkdhgGSEDzCoNjuluvQCBd-sDb2JwUerf9cFs","crv":"P-256","d":"_NrhRf6VGfMr9a72Oypx0rt0l4q-Naz547ksMWxBeaU","kid":"tidegate-plaid-key-1"}"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
     let name = "keys::keys_of_plaid_are_asked_for_with_the_accounts_secret";
@@ -178,6 +181,8 @@ async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
     let (_, signed) = sdk.make("plaid", PLAID_KEY, "", body).await?;
     let tampered = Signed { body: [&signed.body[..], b" "].concat(), ..signed.clone() };
     assert_eq!(post(&stack, "plaid", &tampered).await?, (401, "invalid_signature".to_owned()));
+    let (_, forged) = sdk.make("plaid", OTHER_KEY, "", body).await?;
+    assert_eq!(post(&stack, "plaid", &forged).await?, (401, "invalid_signature".to_owned()));
     for _ in 0..2 {
         assert_eq!(post(&stack, "plaid", &signed).await?, (200, "accepted".to_owned()));
     }

@@ -26,7 +26,8 @@ fn every_test_that_a_document_names_exists() {
         .map(|name| tests_in(&root().join(name)))
         .concat();
     let mut named = 0;
-    for document in ["README.md", "ARCHITECTURE.md", "docs/apis.md", "docs/reliability.md", "docs/performance.md"] {
+    let pages = ["apis", "reliability", "performance", "providers"].map(|page| format!("docs/{page}.md"));
+    for document in ["README.md".to_owned(), "ARCHITECTURE.md".to_owned()].iter().chain(&pages) {
         let text = std::fs::read_to_string(root().join(document)).expect("a document");
         for rest in text.split("`test: ").skip(1) {
             let name = rest.split('`').next().unwrap_or_default();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
+use reqwest::Method;
 use serde_json::Value;
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::sender::{self, Signed, client, send};
@@ -65,6 +66,15 @@ async fn a_body_under_another_id_is_accepted_counted_and_logged(backend: Backend
     };
     let told: Vec<_> = lines.iter().filter(|line| !line["first_event_id"].is_null()).map(ids).collect();
     assert_eq!(told, [BTreeSet::from(["d-1".to_owned(), "d-3".to_owned()])], "both ids are told: {lines:#?}");
+    // An operator sees it: of the two that have one body, the one that was not first says which was.
+    let mut shown = BTreeSet::new();
+    for id in ["d-1", "d-2", "d-3"] {
+        let event = stack.ask(Method::GET, &format!("/v1/events/{id}"), None).await?["items"][0].take();
+        shown.extend(
+            event["possible_replay_of"].as_str().map(|first| BTreeSet::from([id.to_owned(), first.to_owned()])),
+        );
+    }
+    assert_eq!(shown, BTreeSet::from_iter(told));
     stack.finish().await
 }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "python"))
 
-from paddle_billing.Notifications.PaddleSignature import PaddleSignature  # noqa: E402
-from slack_sdk.signature import SignatureVerifier  # noqa: E402
+from paddle_billing.Notifications.PaddleSignature import PaddleSignature
+from slack_sdk.signature import SignatureVerifier
 
 
 def slack(secret: str, body: str) -> dict[str, str]:

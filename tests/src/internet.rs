@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use axum::serve::Listener;
@@ -27,6 +28,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// How long the TLS handshake of a connection may take: they are made one after the other.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Where every host of this internet is.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(44, 0, 0, 1);
 /// Tells a test that it is inside, and the folder with its certificates.
@@ -124,7 +127,7 @@ impl Listener for HttpsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.listener).await;
-            if let Ok(stream) = self.acceptor.accept(stream).await {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
                 return (stream, address);
             }
         }

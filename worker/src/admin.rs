@@ -13,7 +13,8 @@ use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tidegate_shared::bearer::Bearer;
-use tidegate_shared::config::Config;
+use tidegate_shared::config::{Config, OnReplay};
+use tidegate_shared::event::SourceName;
 use tidegate_shared::problem::Problem;
 use tidegate_shared::tasks::Tasks;
 use utoipa::ToSchema;
@@ -39,6 +40,8 @@ pub struct Admin {
     bearer: Bearer,
     tasks: Tasks,
     migrated: AtomicBool,
+    /// Sources whose bodies are watched for replays, with what those count up from try to try.
+    watched: BTreeMap<SourceName, &'static [&'static str]>,
 }
 
 /// Why a request of an operator fails.
@@ -72,7 +75,9 @@ impl IntoResponse for AdminError {
 impl Admin {
     pub(crate) fn new(config: &Config, parts: Parts, apis: Apis, tasks: Tasks) -> Self {
         let bearer = Bearer::new(config.admin.token.as_ref());
-        Self { parts, apis, bearer, tasks, migrated: AtomicBool::new(false) }
+        let watched = config.sources.values().filter(|source| source.replay != OnReplay::Off);
+        let watched = watched.map(|source| (source.name.clone(), source.counters)).collect();
+        Self { parts, apis, bearer, tasks, migrated: AtomicBool::new(false), watched }
     }
 
     /// The ledger's tables are ready.

@@ -14,15 +14,22 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_shared::cache::Cache;
+use tidegate_shared::cache::embedded::EmbeddedCache;
 use tidegate_shared::cache::redis::RedisCache;
+use tidegate_shared::claims::Claims;
+use tidegate_shared::claims::embedded::EmbeddedClaims;
+use tidegate_shared::claims::redis::RedisClaims;
 use tidegate_shared::config::{Backend, Config};
 use tidegate_shared::health::HealthCell;
 use tidegate_shared::ledger::Ledger;
+use tidegate_shared::ledger::embedded::EmbeddedLedger;
 use tidegate_shared::ledger::postgres::PostgresLedger;
+use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::queue::rabbitmq::RabbitMqQueue;
 use tidegate_shared::queue::{Queue, Stream};
 use tidegate_shared::redis::RedisServer;
 use tidegate_shared::serve::{Limits, serve};
+use tidegate_shared::store::Store;
 use tidegate_shared::tasks::Tasks;
 use tokio::net::TcpListener;
 use utoipa_axum::router::OpenApiRouter;
@@ -69,6 +76,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Where the answers of external APIs are kept.
     pub cache: Cache,
+    /// What the door knows of events; for an operator to look at.
+    pub claims: Claims,
 }
 
 impl Parts {
@@ -83,11 +92,24 @@ impl Parts {
                  or set backend.kind = \"distributed\""
             );
         };
+        let redis = RedisServer::start(&servers.redis, tasks);
         Ok(Self {
             queue: Queue::RabbitMq(RabbitMqQueue::start(&servers.rabbitmq, &config.topology(), tasks)),
             ledger: Ledger::Postgres(PostgresLedger::start(&servers.postgres, tasks)),
-            cache: Cache::Redis(RedisCache::new(RedisServer::start(&servers.redis, tasks))),
+            cache: Cache::Redis(RedisCache::new(redis.clone())),
+            claims: Claims::Redis(RedisClaims::on(redis)),
         })
+    }
+
+    /// All of it on one store.
+    #[must_use]
+    pub fn embedded(queue: EmbeddedQueue, store: Store) -> Self {
+        Self {
+            claims: Claims::Embedded(EmbeddedClaims::beside(&queue)),
+            queue: Queue::Embedded(queue),
+            ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
+            cache: Cache::Embedded(EmbeddedCache::new(store)),
+        }
     }
 
     /// The servers or the store that the worker needs, for `/health`.

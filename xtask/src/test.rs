@@ -34,14 +34,16 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
     tested
 }
 
-/// The vendors' SDKs, at the versions of the two lists.
+/// The vendors' SDKs, at the versions of the lock file and of the two lists.
 fn install_sdks() -> Result<()> {
     let mut npm = Command::new("npm");
     run(npm.args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(sdk::folder()))
         .context("the vendors' SDKs judge our signatures; install Node.js 20 and npm")?;
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
-    pip.args(["--upgrade", "--target", sdk::PYTHON, "--requirement", "requirements.txt"]);
+    // Of the environment older releases take what they know; an argument that they do not know ends them.
+    pip.env("PIP_ROOT_USER_ACTION", "ignore").args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--upgrade", "--target", sdk::PYTHON]);
+    pip.args(["--requirement", "requirements.txt", "--constraint", "constraints.txt"]);
     run(pip.current_dir(sdk::folder())).context("some of the vendors' SDKs are Python's; install Python 3 and pip")
 }
 

@@ -43,9 +43,21 @@ impl Claims {
     pub async fn first_with_body(&self, claim: &BodyClaim) -> Result<Option<EventId>, ClaimsError> {
         let stored = match self {
             Self::Embedded(claims) => claims.first_with_body(claim).await?,
-            Self::Redis(claims) => claims.first_with_body(claim).await?,
+            Self::Redis(claims) => claims.first_id(&claim.body).await?,
         };
         Ok(claim.other(stored.as_deref()))
+    }
+
+    /// The id under which this body was accepted first, until that time has ended; for an operator to see, not to decide by.
+    ///
+    /// # Errors
+    /// If the claims cannot be asked.
+    pub async fn first_id(&self, body: &BodyKey) -> Result<Option<EventId>, ClaimsError> {
+        let stored = match self {
+            Self::Embedded(claims) => claims.first_id(body).await?,
+            Self::Redis(claims) => claims.first_id(body).await?,
+        };
+        Ok(stored.and_then(|text| EventId::try_new(&text).ok()))
     }
 
     /// Keeps for `window` that this event is durable with this body, unless another one was first: its id is answered.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{BodyClaim, ClaimsError, Decision};
+use crate::event::BodyKey;
 use crate::queue::embedded::EmbeddedQueue;
 use crate::store::Store;
 
@@ -41,6 +42,12 @@ impl EmbeddedClaims {
         read.await.map_err(ClaimsError::Store)
     }
 
+    pub(super) async fn first_id(&self, body: &BodyKey) -> Result<Option<String>, ClaimsError> {
+        let body = *body;
+        let read = self.store.read(move |connection| first_id(connection, &body, now_ms()));
+        read.await.map_err(ClaimsError::Store)
+    }
+
     pub(super) async fn keep_body(&self, claim: &BodyClaim, window: Duration) -> Result<Option<String>, ClaimsError> {
         let (claim, window) = (claim.clone(), i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
         let write = self.store.write_with_group(move |tx| keep_body(tx, &claim, now_ms(), window));
@@ -63,6 +70,13 @@ fn first_with_body(connection: &Connection, claim: &BodyClaim, now: i64) -> rusq
         .optional()
 }
 
+fn first_id(connection: &Connection, body: &BodyKey, now: i64) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT event_id FROM bodies WHERE body = ?1 AND ends_at > ?2")?
+        .query_row(params![body.as_bytes(), now], |row| row.get(0))
+        .optional()
+}
+
 fn keep_body(tx: &Connection, claim: &BodyClaim, now: i64, window: i64) -> rusqlite::Result<String> {
     tx.prepare_cached(
         "INSERT INTO bodies (body, event_id, ends_at) VALUES (?1, ?2, ?3)
@@ -78,7 +92,7 @@ fn keep_body(tx: &Connection, claim: &BodyClaim, now: i64, window: i64) -> rusql
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{BodyHash, BodyKey, EventId, EventKey, SourceName};
+    use crate::event::{BodyHash, EventId, EventKey, SourceName};
 
     fn claim(id: &str, body: &str) -> BodyClaim {
         let source = SourceName::try_new("shop").expect("a name");
@@ -102,6 +116,8 @@ mod tests {
         assert_eq!(keep("one", 0), "one");
         assert_eq!(keep("two", 99), "one", "the first keeps it, and its time does not grow");
         assert_eq!(first("two", 99).as_deref(), Some("one"));
+        let shown = |now| first_id(&db, &claim("one", "a").body, now).expect("read");
+        assert_eq!((shown(99).as_deref(), shown(100)), (Some("one"), None));
         assert_eq!(first("two", 100), None);
         assert_eq!(keep("two", 100), "two");
         assert_eq!(first("one", 150).as_deref(), Some("two"));

@@ -51,7 +51,13 @@ impl RedisClaims {
     /// Starts connecting, and returns at once.
     #[must_use]
     pub fn start(settings: &RedisSettings, tasks: &Tasks) -> Self {
-        Self { server: RedisServer::start(settings, tasks), release: Arc::new(Script::new(RELEASE)) }
+        Self::on(RedisServer::start(settings, tasks))
+    }
+
+    /// Claims on a connection that others share.
+    #[must_use]
+    pub fn on(server: RedisServer) -> Self {
+        Self { server, release: Arc::new(Script::new(RELEASE)) }
     }
 
     /// Claims `key` for the request with `token`, for at most `lease`.
@@ -96,9 +102,9 @@ impl RedisClaims {
         Ok(self.server.call(async |connection: &mut Connection| invocation.invoke_async(connection).await).await?)
     }
 
-    pub(super) async fn first_with_body(&self, claim: &BodyClaim) -> Result<Option<String>, ClaimsError> {
+    pub(super) async fn first_id(&self, body: &BodyKey) -> Result<Option<String>, ClaimsError> {
         let mut command = redis::Cmd::with_capacity(2, COMMAND_BYTES);
-        command.arg("GET").arg(self.body_key(&claim.body));
+        command.arg("GET").arg(self.body_key(body));
         Ok(text(self.server.command(command).await?))
     }
 

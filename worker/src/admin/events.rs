@@ -7,8 +7,10 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::Serialize;
 use serde_json::Value;
+use tidegate_shared::event::{BodyHash, BodyKey, SourceName};
 use tidegate_shared::ledger::{EventDetail, EventRow};
 use tidegate_shared::problem::Problem;
+use tidegate_shared::telemetry::chain;
 use utoipa::ToSchema;
 
 use super::query::{EventQuery, Rows, rows};
@@ -46,6 +48,9 @@ pub(super) struct EventView {
     detail: EventDetail,
     headers: Option<Vec<(String, String)>>,
     body: Option<Value>,
+    /// The id under which this body was received before, by a source whose signature does not hold the id: possibly this
+    /// is a replay of that event. `null` where there was none, and where that is not known any more.
+    possible_replay_of: Option<String>,
 }
 
 /// Answers with every event that has this key or this provider's id: several sources may have used one.
@@ -71,15 +76,33 @@ pub(super) async fn show(
     if found.is_empty() {
         return Err(AdminError::NotFound { what: "event", id });
     }
-    let items = found.into_iter().map(|detail| {
+    let mut items = Vec::with_capacity(found.len());
+    for detail in found {
         let content = detail.content.as_ref();
-        EventView {
+        items.push(EventView {
             headers: content.map(|content| headers_view(&content.headers)),
             body: content.map(|content| body_view(&content.body)),
+            possible_replay_of: admin.first_with_body_of(&detail).await,
             detail,
+        });
+    }
+    Ok(Json(Rows { items, next_cursor: None }))
+}
+
+impl Admin {
+    /// The other id under which the event's body was accepted first, where its source is watched for replays.
+    async fn first_with_body_of(&self, detail: &EventDetail) -> Option<String> {
+        let source = SourceName::try_new(detail.row.source.as_str()).ok()?;
+        let (content, counters) = (detail.content.as_ref()?, self.watched.get(&source)?);
+        let body = BodyKey::new(&source, &BodyHash::without_counters(&content.body, counters));
+        match self.parts.claims.first_id(&body).await {
+            Ok(first) => first.map(|id| id.as_str().to_owned()).filter(|first| *first != detail.row.event_id),
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "whether an event's body came before is not known");
+                None
+            }
         }
-    });
-    Ok(Json(Rows { items: items.collect(), next_cursor: None }))
+    }
 }
 
 /// The provider's own headers, as text.

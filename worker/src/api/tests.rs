@@ -7,12 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use tidegate_shared::cache::Cache;
-use tidegate_shared::cache::embedded::EmbeddedCache;
-use tidegate_shared::ledger::Ledger;
-use tidegate_shared::ledger::embedded::EmbeddedLedger;
 use tidegate_shared::process::install_tls;
-use tidegate_shared::queue::Queue;
 use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::store::Store;
 use tokio::net::TcpListener;
@@ -74,11 +69,7 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).expect("a store");
         let queue = EmbeddedQueue::open(store.clone(), config.topology(), &tasks).await.expect("a queue");
-        let parts = Parts {
-            queue: Queue::Embedded(queue),
-            ledger: Ledger::Embedded(EmbeddedLedger::new(store.clone())),
-            cache: Cache::Embedded(EmbeddedCache::new(store)),
-        };
+        let parts = Parts::embedded(queue, store);
         let apis = Apis::start(&config, &parts, &tasks).expect("the APIs start");
         Self { apis, script, _folder: folder }
     }

@@ -3,12 +3,8 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use tidegate_shared::cache::Cache;
-use tidegate_shared::cache::embedded::EmbeddedCache;
 use tidegate_shared::config::Config;
-use tidegate_shared::ledger::embedded::EmbeddedLedger;
-use tidegate_shared::ledger::{Ledger, Status};
-use tidegate_shared::queue::Queue;
+use tidegate_shared::ledger::Status;
 use tidegate_shared::queue::embedded::EmbeddedQueue;
 use tidegate_shared::store::Store;
 use tidegate_shared::tasks::Tasks;
@@ -40,9 +36,7 @@ async fn every_route_is_documented() {
     let config = Config::development();
     let tasks = Tasks::new();
     let queue = EmbeddedQueue::open(store.clone(), config.topology(), &tasks).await.expect("a queue");
-    let ledger = Ledger::Embedded(EmbeddedLedger::new(store.clone()));
-    let cache = Cache::Embedded(EmbeddedCache::new(store));
-    let parts = Parts { queue: Queue::Embedded(queue), ledger, cache };
+    let parts = Parts::embedded(queue, store);
     let http = config.serving_http(Some(([127, 0, 0, 1], 0).into())).expect("a configuration");
     let http_config = http.http.clone().expect("[http] is there");
     let http_state =
