@@ -266,6 +266,16 @@ mod tests {
     }
 
     #[test]
+    fn headers_stay_but_for_the_connections_own_and_secrets() {
+        let scheme = tidegate_shared::provider::preset("gitlab").expect("a preset").scheme();
+        let header = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let own = [header("x-gitlab-event", "Push Hook"), header("x-gitlab-event-uuid", "1")];
+        let more = [header("x-gitlab-token", "a secret that is sent itself"), header("connection", "close")];
+        let all: HeaderMap = own.iter().cloned().chain(more).collect();
+        assert_eq!(kept(all, &scheme), HeaderMap::from_iter(own));
+    }
+
+    #[test]
     fn what_a_request_breaks_is_counted_by_the_answers_code() {
         assert_eq!(outcome(&VerifyError::InvalidSignature), "invalid_signature");
         assert_eq!(outcome(&VerifyError::MissingEventId), "missing_event_id");

@@ -253,6 +253,7 @@ mod tests {
             let marker = stored.as_deref().map(Marker::parse);
             assert_eq!(decide(marker.as_ref(), own, &body), expected, "{stored:?}");
         };
+        assert_eq!(format!("{own:?}"), own.to_string());
         check(None, Decision::Fresh);
         check(Some(Marker::pending_text(own, &body).into()), Decision::Fresh);
         check(Some(Marker::pending_text(other, &body).into()), Decision::InFlight);

@@ -164,6 +164,13 @@ mod tests {
 
     /// Whoever has seen one request of such a provider can send another body: that is said to who configures it.
     #[test]
+    fn presets_whose_requests_hold_several_events_say_how_they_are_split() {
+        let can_split = |name| preset(name).expect("a preset").batch().is_some();
+        assert!(["sendgrid", "hubspot", "adyen", "microsoft-graph", "line", "meta", "okta"].into_iter().all(can_split));
+        assert!(!["github", "stripe", "slack"].into_iter().any(can_split));
+    }
+
+    #[test]
     fn a_preset_that_does_not_sign_the_body_says_so() {
         for preset in presets().filter(|preset| preset.scheme.unsigned_body) {
             assert!(preset.note.contains("not signed"), "{}", preset.name);

@@ -1,9 +1,17 @@
 //! What is accepted, and that it is applied once.
 
-use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
 use futures_util::future::join_all;
 use http::StatusCode;
+use tidegate_shared::claims::redis::RedisClaims;
+use tidegate_shared::claims::{ClaimToken, Decision};
+use tidegate_shared::config::{Backend as Configured, Config};
+use tidegate_shared::event::{BodyHash, EventId, EventKey, SourceName};
+use tidegate_shared::tasks::Tasks;
 use tidegate_tests::fixture;
+use tidegate_tests::health::is_up;
 use tidegate_tests::sender::{self, client, send};
 use tidegate_tests::stack::{Backend, SOON, SOURCES, Stack};
 use tidegate_tests::target::Target;
@@ -71,6 +79,52 @@ async fn a_thousand_copies_at_once_have_one_effect(backend: Backend) -> Result<(
     stack.until_number("SELECT COUNT(*) FROM payments", 1, SOON).await?;
     stack.until_status("evt_storm", "applied").await?;
     assert_eq!(stack.number("SELECT CAST(SUM(amount) AS BIGINT) FROM balances").await?, 1);
+    stack.finish().await
+}
+
+/// How the first of two requests with one event ends, while the second one waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Accepted,
+    GivenUp,
+    Unfinished,
+}
+
+/// Goal: who comes while another request receives the same event hears what became of that one, and waits for no longer
+/// than `claims.wait`. Method: the test holds the claim, as an ingest in another process does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_hears_what_became_of_the_first() -> Result<()> {
+    const WAIT: Duration = Duration::from_secs(3);
+    let (lease, body, patient) = (Duration::from_secs(30), "{}", "[claims]\nwait = \"3s\"\n");
+    let stack = Stack::start(Backend::Distributed, &format!("{patient}{SOURCES}{ARCHIVE}")).await?;
+    let config = Config::parse("test", &std::fs::read_to_string(stack.config_path())?, &|_| None)?;
+    let Configured::Distributed(servers) = &config.backend else { bail!("the stack is distributed") };
+    let claims = RedisClaims::start(&servers.redis, &Tasks::new());
+    is_up(claims.health()).await;
+    for (first, expected) in [
+        (First::Accepted, (200, "duplicate")),
+        (First::GivenUp, (200, "accepted")),
+        (First::Unfinished, (409, "in_progress")),
+    ] {
+        let (id, token) = (format!("twin-{first:?}"), ClaimToken::generate());
+        let key = EventKey::new(&SourceName::try_new("github")?, &EventId::try_new(&id)?);
+        let body_hash = BodyHash::of(body.as_bytes());
+        assert_eq!(claims.claim(&key, token, &body_hash, lease).await?, Decision::Fresh);
+        let (url, twin, began) = (stack.url("github"), sender::github(&id, "push", body), Instant::now());
+        let twin = tokio::spawn(async move { send(&client(), &url, &twin).await });
+        // Long enough for an answer that does not wait.
+        tokio::time::sleep(WAIT / 3).await;
+        assert!(!twin.is_finished(), "{first:?}: it does not wait");
+        match first {
+            First::Accepted => claims.accept(&key, &body_hash, lease).await?,
+            First::GivenUp => claims.release(&key, token).await?,
+            First::Unfinished => {}
+        }
+        let answer = twin.await??;
+        assert_eq!((answer.status, answer.outcome()), expected, "{first:?}: {answer:?}");
+        let waited = began.elapsed();
+        assert_eq!(waited >= WAIT - Duration::from_millis(100), first == First::Unfinished, "{first:?}: {waited:?}");
+    }
     stack.finish().await
 }
 
