@@ -60,7 +60,7 @@ mod tests {
         let ladder = [5 * SECOND];
         assert_eq!(after_failure(&progress(1, 1), &ladder, Some(60 * SECOND)), Next::RetryAfter(60 * SECOND));
         assert_eq!(after_failure(&progress(1, 1), &ladder, Some(SECOND)), Next::RetryAfter(5 * SECOND));
-        assert_eq!(after_failure(&progress(1, 1), &ladder, Some(Duration::MAX)), Next::RetryAfter(RETRY_AFTER_MAX));
+        assert_eq!(after_failure(&progress(1, 1), &ladder, Some(Duration::MAX)), Next::RetryAfter(86_400 * SECOND));
         assert_eq!(after_failure(&progress(2, 1), &ladder, Some(60 * SECOND)), Next::Dead);
     }
 }

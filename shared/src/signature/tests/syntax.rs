@@ -188,6 +188,7 @@ fn a_scheme_that_contradicts_itself_is_refused() {
         (Scheme { timestamp: nowhere(), ..generic() }, SchemeError::NoTimestamp),
         (Scheme { timestamp: generic().timestamp, ..scheme("generic-body") }, SchemeError::UnsignedTimestamp),
         (Scheme { timestamp: in_signature(), ..generic() }, SchemeError::NoTimestampKey),
+        (Scheme { timestamp: in_signature(), ..scheme("generic-body") }, SchemeError::UnsignedTimestamp),
         (Scheme { id: vec![], ..generic() }, SchemeError::NoId),
         (Scheme { id: in_body(), ..standard() }, SchemeError::SignedIdNotInHeader),
         (Scheme { event_type: vec![Location::BodySha256.into()], ..generic() }, SchemeError::TypeFromBodyHash),
@@ -212,6 +213,24 @@ fn a_scheme_that_contradicts_itself_is_refused() {
         assert_eq!(scheme.check(), Err(error));
         assert_eq!(Verifier::try_new(scheme, &[secret(SECRET)]).unwrap_err(), SecretError::Scheme(error));
     }
+}
+
+#[test]
+fn as_many_places_as_may_be_named_are_taken_and_no_more() {
+    // So many places, each of so many parts, no two alike.
+    let places = |count: usize, parts: usize, name: &str| -> Vec<Composed> {
+        let part = |place, part| format!("json:/{name}{place}-{part}");
+        let text = |place| (0..parts).map(|number| part(place, number)).collect::<Vec<_>>().join(" + ");
+        (0..count).map(|place| text(place).parse().unwrap()).collect()
+    };
+    let check = |id, event_type| Scheme { id, event_type, ..scheme("generic") }.check();
+    let too_many = Err(SchemeError::TooManyLocations);
+    assert_eq!(check(places(8, 1, "i"), places(8, 1, "t")), Ok(()));
+    assert_eq!(check(places(9, 1, "i"), places(8, 1, "t")), too_many);
+    assert_eq!(check(places(8, 1, "i"), places(9, 1, "t")), too_many);
+    // 64 places of the body in all.
+    assert_eq!(check(places(8, 6, "i"), places(8, 2, "t")), Ok(()));
+    assert_eq!(check(places(8, 6, "i"), places(6, 3, "t")), too_many);
 }
 
 #[test]
