@@ -1,11 +1,14 @@
 //! Where a rule begins and ends: the last case that is taken, and the first that is not.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::event::EVENT_ID_MAX;
 
 const ADYEN_KEY: &str = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056";
 
@@ -38,6 +41,18 @@ fn adyen_item(field: &str, value: &Value) -> Value {
 fn adyen(items: &[Value]) -> Result<Identity, VerifyError> {
     let body = json!({ "notificationItems": items }).to_string();
     verify(&verifier("adyen", &[ADYEN_KEY]), &HeaderMap::new(), body.as_bytes(), at(THEN))
+}
+
+#[test]
+fn an_id_of_several_values_is_told_by_its_hash_where_it_would_be_too_long() {
+    let of_length = |length: usize| {
+        let value = vec![b'a'; length - 2];
+        composed::join_id(&[Cow::Borrowed(&value[..]), Cow::Borrowed(b"b")])
+    };
+    let longest = of_length(EVENT_ID_MAX);
+    assert_eq!((longest.len(), longest.ends_with(b"a|b")), (EVENT_ID_MAX, true));
+    let hash = of_length(EVENT_ID_MAX + 1);
+    assert!(hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit), "{hash:?}");
 }
 
 #[test]

@@ -130,6 +130,17 @@ fn an_answer_is_signed_and_a_question_proven_by_a_secret_that_counts() {
     assert_eq!(okta.open_handshake(&received, at(THEN + 1)).unwrap_err(), VerifyError::InvalidSignature);
 }
 
+#[test]
+fn a_signed_question_in_json_is_answered_with_what_it_holds() {
+    let body = br#"{"token":"t","challenge":"3eZbrw1aB","type":"url_verification"}"#;
+    let mut headers = scheme("slack").sign(&secret(SECRET), &message(body)).unwrap().headers;
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let judged = verifier("slack", &[SECRET]).judge(&Received::post(&headers, body), at(THEN), None).unwrap();
+    let Judgement::Handshake(reply) = judged else { panic!("{judged:?}") };
+    let answer = String::from_utf8_lossy(&reply.body);
+    assert!(reply.status == StatusCode::OK && answer.contains("3eZbrw1aB"), "{reply:?}");
+}
+
 /// What people write into an event must not make it a question: it would be answered, and dropped.
 #[test]
 fn no_content_of_an_event_makes_it_a_handshake() {
