@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 use jiff::Timestamp;
 use tidegate_shared::config::Config;
 use tidegate_shared::provider::preset;
@@ -262,25 +261,14 @@ fn judge_by(vector: &Vector, configuration: &str) -> Result<Judged> {
         parsed => parsed?,
     };
     let source = config.sources.values().next().context("one source")?;
-    let body = match (&vector.body, &vector.body_base64) {
-        (Some(text), None) => text.clone().into_bytes(),
-        (None, Some(base64)) => base64::engine::general_purpose::STANDARD.decode(base64)?,
-        _ => anyhow::bail!("a vector has one body"),
-    };
-    let mut headers = HeaderMap::new();
-    for (name, values) in &vector.headers {
-        for value in values.each() {
-            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
-        }
-    }
+    let Signed { mut headers, body } = vector.signed()?;
     if vector.provider == "github" {
         // Vectors are of signatures; an id that their headers lack is not what they are about.
         headers.entry("x-github-delivery").or_insert(HeaderValue::from_static("delivery"));
     }
     let method = vector.method.as_deref().unwrap_or("POST").parse()?;
-    let url = vector.url.as_deref().map(url::Url::parse).transpose()?;
-    let target = url.as_ref().map_or("/", |url| &url[url::Position::BeforePath..url::Position::AfterQuery]);
-    let received = Received { method: &method, target, headers: &headers, body: &body };
+    let target = vector.target()?;
+    let received = Received { method: &method, target: &target, headers: &headers, body: &body };
     let outcome = match verdict(&source.verifier, &received, vector)? {
         Ok(identity) => match (&vector.id, &vector.event_type) {
             (Some(id), _) if id != identity.id.as_str() => return Ok(Judged::Outcome(format!("valid, with id {id}"))),

@@ -1,4 +1,4 @@
-//! What providers ask before they send, what they want to hear afterwards, and requests that hold several events.
+//! What providers ask before they send, and what they want to hear afterwards.
 
 use std::fs;
 
@@ -10,10 +10,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use tidegate_shared::config::Config;
 use tidegate_shared::signature::{Judgement, Received};
-use tidegate_tests::eventually::eventually;
 use tidegate_tests::fixture;
-use tidegate_tests::sender::{Answer, SECRET, Signed, client, hmac_hex, send};
-use tidegate_tests::stack::{Backend, SOON, Servers, Stack};
+use tidegate_tests::sender::{SECRET, Signed, client, hmac_hex, send};
+use tidegate_tests::stack::{Backend, SOON, Stack};
 
 use crate::on_both_backends;
 
@@ -23,7 +22,6 @@ on_both_backends!(
     what_is_signed_for_anyone_proves_no_event,
     a_secret_that_is_offered_is_kept_and_never_replaced,
     each_provider_hears_what_it_wants_to_hear,
-    a_batch_becomes_its_events_and_none_twice,
 );
 
 const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
@@ -330,72 +328,6 @@ async fn each_provider_hears_what_it_wants_to_hear(backend: Backend) -> Result<(
     stack.finish().await
 }
 
-fn line(events: &[serde_json::Value]) -> Signed {
-    let body = json!({"destination": "U1", "events": events}).to_string();
-    request(&[("x-line-signature", &base64_of(&hmac_hex(SECRET, &[body.as_bytes()])))], body)
-}
-
-async fn a_batch_becomes_its_events_and_none_twice(backend: Backend) -> Result<()> {
-    let config =
-        format!("[[source]]\nname = \"line\"\nprovider = \"line\"\nsplit = true\nsecrets = [\"{SECRET}\"]\n{ARCHIVE}");
-    let stack = Stack::start(backend, &config).await?;
-    let event = |id: &str, text: &str, again: bool| json!({"type": "message", "webhookEventId": id, "text": text, "deliveryContext": {"isRedelivery": again}});
-    let sent = async |events: &[serde_json::Value]| -> Result<Answer> {
-        send(&client(), &stack.url("line"), &line(events)).await
-    };
-    let answer = sent(&[event("e1", "ä", false), event("e2", "b", false)]).await?;
-    assert_eq!((answer.status, answer.outcome(), &answer.body["events"]), (200, "accepted", &json!(2)), "{answer:?}");
-    let again = sent(&[event("e2", "b", true), event("e1", "ä", true)]).await?;
-    assert_eq!((again.outcome(), &again.body["events"]), ("duplicate", &json!(2)), "{again:?}");
-    let more = sent(&[event("e2", "b", true), event("e3", "c", false)]).await?;
-    assert_eq!(more.outcome(), "accepted", "{more:?}");
-    let many: Vec<_> = (10..110).map(|number| event(&format!("e{number}"), "x", false)).collect();
-    assert_eq!(sent(&many).await?.body["events"], 100);
-    // The verify button of the console: no event.
-    assert_eq!(sent(&[]).await?.status, 200);
-    for id in ["e1", "e2", "e3", "e109"] {
-        let row = stack.until_status(id, "applied").await?;
-        assert_eq!(row["event_type"], "message");
-    }
-    let row = stack.until_status("e1", "applied").await?;
-    let item = r#"{"deliveryContext":{"isRedelivery":false},"text":"ä","type":"message","webhookEventId":"e1"}"#;
-    assert_eq!(row["body"], item, "byte for byte as it stood in the list");
-    stack.until_number("SELECT COUNT(*) FROM events", 103, SOON).await?;
-    stack.finish().await
-}
-
-/// One event of the batch is too large for the broker: whatever became of the others, the answer is no 2xx, and none of
-/// them is stuck when the batch comes again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_is_not_accepted_before_every_event_of_it_is() -> Result<()> {
-    let servers = Servers::own().await?;
-    servers.rabbitmq.limit_messages(100_000).await?;
-    let config =
-        format!("[[source]]\nname = \"line\"\nprovider = \"line\"\nsplit = true\nsecrets = [\"{SECRET}\"]\n{ARCHIVE}");
-    let mut stack = Stack::start_on(servers.clone(), &config).await?;
-    let event = |id: &str, text: &str| json!({"type": "message", "webhookEventId": id, "text": text});
-    let batch = line(&[event("e1", "a"), event("e2", &"b".repeat(200_000)), event("e3", "c")]);
-    for _ in 0..2 {
-        let answer = send(&client(), &stack.url("line"), &batch).await?;
-        assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{answer:?}");
-    }
-    servers.rabbitmq.limit_messages(16 << 20).await?;
-    // The door remembers the limit for as long as its connection lives.
-    stack.crash_ingest(0).await?;
-    stack.until_ready().await?;
-    let answer = eventually("the batch is accepted", SOON, || async {
-        let answer = send(&client(), &stack.url("line"), &batch).await.map_err(|error| error.to_string())?;
-        if answer.status == 200 { Ok(answer) } else { Err(format!("{answer:?}")) }
-    })
-    .await?;
-    assert_eq!((answer.outcome(), &answer.body["events"]), ("accepted", &json!(3)), "{answer:?}");
-    for id in ["e1", "e2", "e3"] {
-        stack.until_status(id, "applied").await?;
-    }
-    stack.until_number("SELECT COUNT(*) FROM inbox", 3, SOON).await?;
-    stack.finish().await
-}
-
 /// Vectors of handshakes: what their senders signed, and how each is answered.
 #[test]
 fn signed_handshakes_of_the_vectors_are_answered() -> Result<()> {
@@ -415,19 +347,12 @@ fn signed_handshakes_of_the_vectors_are_answered() -> Result<()> {
         ("asana", "heartbeat: no events", 200, Some("")),
         ("azure-event-grid", "subscription validation", 200, None),
     ] {
-        let vectors = fixture::vectors(&format!("{file}.json"))?;
-        let vector = vectors.iter().find(|vector| vector.name == name).context(name)?;
+        let vector = fixture::vector(&format!("{file}.json"), name)?;
         let text = format!("[[source]]\nname = \"v\"\nprovider = {file:?}\nsecrets = {:?}", vector.secrets);
         let config = Config::parse("vector", &text, &|_| None)?;
         let verifier = &config.sources.values().next().context("one source")?.verifier;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &vector.headers {
-            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(&value.each()[0])?);
-        }
-        let url = vector.url.as_deref().map(url::Url::parse).transpose()?;
-        let target = url.as_ref().map_or("/", |url| &url[url::Position::BeforePath..url::Position::AfterQuery]);
-        let received =
-            Received { target, ..Received::post(&headers, vector.body.as_ref().context("a text")?.as_bytes()) };
+        let (Signed { headers, body: sent }, target) = (vector.signed()?, vector.target()?);
+        let received = Received { target: &target, ..Received::post(&headers, &sent) };
         let now = Timestamp::from_second(vector.now)?;
         assert!(verifier.open_handshake(&received, now)?.is_none(), "{file}: {name}: it must be proven first");
         let Judgement::Handshake(reply) = verifier.judge(&received, now, None)? else {

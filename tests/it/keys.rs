@@ -3,9 +3,9 @@
 
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
-use tidegate_tests::fixture::{self, Vector};
+use tidegate_tests::fixture::{self, Vector, vector};
 use tidegate_tests::internet::Internet;
 use tidegate_tests::sdk::Sdk;
 use tidegate_tests::sender::{Answer, Signed, client, send};
@@ -20,22 +20,6 @@ const MOVED: &str = "11111111111111111111111111111111";
 
 fn certificate_path(name: &str) -> String {
     format!("/SimpleNotificationService-{name}.pem")
-}
-
-fn vector(file: &str, name: &str) -> Result<Vector> {
-    let vector = fixture::vectors(file)?.into_iter().find(|vector| vector.name == name);
-    vector.with_context(|| format!("{file} has no vector {name:?}"))
-}
-
-fn request(vector: &Vector) -> Result<Signed> {
-    let mut headers = HeaderMap::new();
-    for (name, values) in &vector.headers {
-        for value in values.each() {
-            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
-        }
-    }
-    let body = vector.body.as_ref().context("a body of text")?.clone().into_bytes();
-    Ok(Signed { headers, body })
 }
 
 /// The request with another certificate named, which SNS does not sign.
@@ -80,7 +64,7 @@ async fn certificates_of_sns_are_got_once_and_its_confirmations_are_called() -> 
     let topic = notification.setting.as_deref().context("a topic")?;
     let source = format!("[[source]]\nname = \"sns\"\nprovider = \"aws-sns\"\nsetting = {topic:?}\n");
     let stack = Stack::start(Backend::Embedded, &format!("{source}{ARCHIVE}")).await?;
-    let notification = request(&notification)?;
+    let notification = notification.signed()?;
 
     // A key that cannot be had is ours to mend: the sender keeps its event. Its place is not asked again at once.
     for place in [BROKEN, MOVED] {
@@ -107,7 +91,7 @@ async fn certificates_of_sns_are_got_once_and_its_confirmations_are_called() -> 
     let others = others.filter(|vector| vector.name != "China region" && vector.name != "subscription confirmation");
     let mut tried = (0, 0);
     for vector in others {
-        let (status, outcome) = post(&stack, "sns", &request(vector)?).await?;
+        let (status, outcome) = post(&stack, "sns", &vector.signed()?).await?;
         if vector.expect == "valid" {
             assert_eq!(status, 200, "{}: {outcome}", vector.name);
             tried.0 += 1;
@@ -121,7 +105,7 @@ async fn certificates_of_sns_are_got_once_and_its_confirmations_are_called() -> 
     assert_eq!(api.asked().len(), got, "{:?}", paths(&api));
 
     // The subscription is confirmed by a call to where the signed text says, and is no event.
-    let confirmation = request(&vector("aws-sns.json", "subscription confirmation")?)?;
+    let confirmation = vector("aws-sns.json", "subscription confirmation")?.signed()?;
     let body: Value = serde_json::from_slice(&confirmation.body)?;
     let url = url::Url::parse(body["SubscribeURL"].as_str().context("a URL")?)?;
     let events = stack.number("SELECT COUNT(*) FROM events").await?;
@@ -146,7 +130,7 @@ async fn certificates_of_paypal_are_got_from_its_host() -> Result<()> {
     let setting = sale.setting.as_deref().context("a webhook's id")?;
     let source = format!("[[source]]\nname = \"paypal\"\nprovider = \"paypal\"\nsetting = {setting:?}\n");
     let stack = Stack::start(Backend::Embedded, &format!("{source}{ARCHIVE}")).await?;
-    let signed = request(&sale)?;
+    let signed = sale.signed()?;
     let mut elsewhere = signed.clone();
     elsewhere.headers.insert("paypal-cert-url", HeaderValue::from_static("https://api.paypal.com.example.org/CERT-1"));
     assert_eq!(post(&stack, "paypal", &elsewhere).await?, (401, "invalid_signature".to_owned()));
@@ -154,7 +138,7 @@ async fn certificates_of_paypal_are_got_from_its_host() -> Result<()> {
     let tampered = Signed { body: [&signed.body[..], b" "].concat(), ..signed.clone() };
     assert_eq!(post(&stack, "paypal", &tampered).await?, (401, "invalid_signature".to_owned()));
     assert_eq!(post(&stack, "paypal", &signed).await?, (200, "accepted".to_owned()));
-    let other = request(&vector("paypal.json", "order approved, beyond ASCII")?)?;
+    let other = vector("paypal.json", "order approved, beyond ASCII")?.signed()?;
     assert_eq!(post(&stack, "paypal", &other).await?, (200, "accepted".to_owned()));
     assert_eq!(paths(&api), ["GET /v1/notifications/certs/CERT-360caa42-fca2a594-5edc0ebc"]);
     stack.until_number("SELECT COUNT(*) FROM inbox", 2, SOON).await?;

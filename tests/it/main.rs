@@ -10,6 +10,7 @@ mod adapters_ledger;
 mod adapters_queue;
 mod admission;
 mod apis;
+mod batches;
 mod canaries;
 mod catalogue;
 mod clusters;

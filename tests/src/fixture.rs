@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use url::{Position, Url};
+
+use crate::sender::Signed;
 
 /// The folder with the fixtures.
 #[must_use]
@@ -115,6 +121,36 @@ pub struct Vector {
     pub scheme: Option<Value>,
 }
 
+impl Vector {
+    /// The request as its sender made it.
+    ///
+    /// # Errors
+    /// If a header cannot be sent, or it has not one body.
+    pub fn signed(&self) -> Result<Signed> {
+        let mut headers = HeaderMap::new();
+        for (name, values) in &self.headers {
+            for value in values.each() {
+                headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+            }
+        }
+        let body = match (&self.body, &self.body_base64) {
+            (Some(text), None) => text.clone().into_bytes(),
+            (None, Some(base64)) => STANDARD.decode(base64)?,
+            (Some(_), Some(_)) | (None, None) => bail!("{}: a vector has one body", self.name),
+        };
+        Ok(Signed { headers, body })
+    }
+
+    /// The path and query that it is sent to.
+    ///
+    /// # Errors
+    /// If its URL is none.
+    pub fn target(&self) -> Result<String> {
+        let url = self.url.as_deref().map(Url::parse).transpose()?;
+        Ok(url.map_or("/".to_owned(), |url| url[Position::BeforePath..Position::AfterQuery].to_owned()))
+    }
+}
+
 /// The files of vectors, by name.
 ///
 /// # Errors
@@ -133,4 +169,13 @@ pub fn vector_files() -> Result<Vec<String>> {
 /// If it cannot be read.
 pub fn vectors(file: &str) -> Result<Vec<Vector>> {
     Ok(serde_json::from_slice(&read(&format!("vectors/{file}"))?)?)
+}
+
+/// The vector of a file that is called so.
+///
+/// # Errors
+/// If there is none.
+pub fn vector(file: &str, name: &str) -> Result<Vector> {
+    let found = vectors(file)?.into_iter().find(|vector| vector.name == name);
+    found.with_context(|| format!("{file} has no vector {name:?}"))
 }

@@ -59,3 +59,27 @@ fn path_and_query(url: &str) -> &str {
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     url[after_scheme..].find('/').map_or("", |at| &url[after_scheme + at..])
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn each_piece_is_of_the_url_that_is_known() {
+        let headers = HeaderMap::new();
+        let received = Received { target: "/in?b=2", ..Received::post(&headers, b"") };
+        let base = PublicUrl::base(&Url::parse("https://example.com/x/").expect("a URL"));
+        let whole = |url: &str| PublicUrl::Whole(url.to_owned());
+        for (known, url, uri) in [
+            (PublicUrl::Unknown, "/in?b=2", "/in?b=2"),
+            (base, "https://example.com/x/in?b=2", "/in?b=2"),
+            (whole("https://example.com/hook?a=1"), "https://example.com/hook?a=1", "/hook?a=1"),
+            (whole("https://example.com"), "https://example.com", ""),
+        ] {
+            let piece = |piece| String::from_utf8_lossy(&known.piece(&piece, &received)).into_owned();
+            assert_eq!((piece(Piece::Url), piece(Piece::Uri)), (url.to_owned(), uri.to_owned()), "{known:?}");
+        }
+    }
+}
