@@ -77,6 +77,7 @@ mod tests {
             (base, "https://example.com/x/in?b=2", "/in?b=2"),
             (whole("https://example.com/hook?a=1"), "https://example.com/hook?a=1", "/hook?a=1"),
             (whole("https://example.com"), "https://example.com", ""),
+            (whole("http://a/b?c"), "http://a/b?c", "/b?c"),
         ] {
             let piece = |piece| String::from_utf8_lossy(&known.piece(&piece, &received)).into_owned();
             assert_eq!((piece(Piece::Url), piece(Piece::Uri)), (url.to_owned(), uri.to_owned()), "{known:?}");

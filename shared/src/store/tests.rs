@@ -367,3 +367,15 @@ async fn the_log_keeps_its_bound_beside_steady_writes_and_is_gone_after_the_clos
     assert!(!log.exists(), "the last connection moves everything and deletes the log");
     assert!(std::fs::metadata(folder.path().join(DATABASE)).expect("a database").len() > 90 << 20);
 }
+
+/// SQLite lists no `HAVE_FDATASYNC`; this one comes by the same variable of `.cargo/config.toml`.
+#[tokio::test]
+async fn sqlite_is_built_as_this_repository_says() {
+    let (_folder, store) = store().await;
+    let options = store.read(|connection| {
+        let mut options = connection.prepare("PRAGMA compile_options")?;
+        options.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+    });
+    let options = options.await.expect("options");
+    assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+}
