@@ -15,7 +15,8 @@ use tidegate_tests::eventually::eventually;
 use tidegate_tests::program::{Program, binary};
 use tidegate_tests::sender::client;
 use tidegate_tests::stack::Servers;
-use tokio_postgres::NoTls;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
 
 use crate::load;
 use crate::usage::Watched;
@@ -32,6 +33,8 @@ pub struct Site {
     folder: TempDir,
     /// `None` where everything is one process.
     servers: Option<Arc<Servers>>,
+    /// Kept: a server forks a process for each connection, which counts as its own time.
+    ledger: OnceCell<Client>,
     /// What runs.
     pub programs: Vec<Program>,
 }
@@ -64,7 +67,7 @@ impl Site {
     /// If the folder cannot be written.
     pub fn new(servers: Option<Arc<Servers>>, setup: Setup) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tidegate-bench-").tempdir()?;
-        let site = Self { folder, servers, programs: Vec::new() };
+        let site = Self { folder, servers, ledger: OnceCell::new(), programs: Vec::new() };
         site.set_up(setup)?;
         Ok(site)
     }
@@ -188,11 +191,6 @@ impl Site {
         self.number("SELECT count(*) FROM bench_effects").await
     }
 
-    /// Effects so far; none while nothing has made their table.
-    pub async fn effects_or_none(&self) -> u64 {
-        self.effects().await.unwrap_or(0)
-    }
-
     /// The one number that a query answers with.
     ///
     /// # Errors
@@ -209,12 +207,15 @@ impl Site {
     ///
     /// # Errors
     /// If it does not answer, or is a file.
-    pub async fn ledger(&self) -> Result<tokio_postgres::Client> {
+    pub async fn ledger(&self) -> Result<&Client> {
         let servers = self.servers.as_ref().context("the ledger is a file")?;
-        let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
-        tokio::spawn(connection);
-        client.batch_execute(&format!("SET search_path TO {NAMESPACE:?}")).await?;
-        Ok(client)
+        let connect = || async {
+            let (client, connection) = tokio_postgres::connect(servers.postgres.url(), NoTls).await?;
+            tokio::spawn(connection);
+            client.batch_execute(&format!("SET search_path TO {NAMESPACE:?}")).await?;
+            Ok(client)
+        };
+        self.ledger.get_or_try_init(connect).await
     }
 
     /// The embedded store, for reading.

@@ -118,13 +118,13 @@ async fn watch_effects(site: &Site, count: usize) -> Result<HashMap<String, i64>
 }
 
 /// Effects in the order of their commits: one worker's groups for one handler commit one after the other.
-enum Effects {
+enum Effects<'a> {
     Embedded { store: rusqlite::Connection, after: i64 },
-    Distributed { ledger: tokio_postgres::Client, looked: tokio_postgres::Statement, after: i64 },
+    Distributed { ledger: &'a tokio_postgres::Client, looked: tokio_postgres::Statement, after: i64 },
 }
 
-impl Effects {
-    async fn open(site: &Site) -> Result<Self> {
+impl<'a> Effects<'a> {
+    async fn open(site: &'a Site) -> Result<Self> {
         if let Ok(store) = site.open_store() {
             return Ok(Self::Embedded { store, after: 0 });
         }

@@ -74,7 +74,7 @@ async fn applied(bench: &Bench, without: &str) -> Result<f64> {
     fill(bench, &site, EVENTS).await?;
     site.stop_all().await?;
     let worker = site.start_at(&priced("bench-worker")?, "bench-worker", &leaving_out(without)).await?;
-    let drained = watch(&site, 0, EVENTS as u64, &[worker]).await?;
+    let drained = watch(&site, EVENTS as u64, &[worker]).await?;
     site.end().await?;
     Ok(drained.rate)
 }
