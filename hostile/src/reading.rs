@@ -195,6 +195,7 @@ fn values(scheme: &Scheme, request: &Request, place: &Location) -> Vec<Vec<u8>> 
             let found = document(scheme, request).and_then(|json| text_at(&json, &steps(&pointer.to_string())));
             found.map(String::into_bytes).into_iter().collect()
         }
+        Location::Body => vec![request.body.clone()],
         Location::JsonKey(_) | Location::BodySha256 | Location::Arrival => Vec::new(),
     }
 }

@@ -44,6 +44,38 @@ pub(super) const PRESETS: &[Preset] = &[
         ..Preset::PLAIN
     },
     Preset {
+        name: "assemblyai",
+        title: "AssemblyAI",
+        scheme: SchemeText {
+            at: &["header:X-Webhook-Secret"],
+            id: &["json:/transcript_id + json:/status", "body-sha256"],
+            event_type: &["json:/status"],
+            ..SchemeText::TOKEN
+        },
+        source: "https://assemblyai.com/docs/deployment/webhooks-for-pre-recorded-audio, \
+                 webhooks-for-streaming-speech-to-text",
+        proven: "vectors computed independently, by plain comparison; no vendor's library judged them",
+        note: "Not signed: webhook_auth_header_value is the secret, webhook_auth_header_name is X-Webhook-Secret. A \
+               transcript is told once for each of its states. Ten tries; an answer of 4xx ends them.",
+        ..Preset::PLAIN
+    },
+    Preset {
+        name: "datadog",
+        title: "Datadog webhooks",
+        scheme: SchemeText {
+            at: &["header:Authorization"],
+            id: &["json:/id + json:/last_updated", "json:/id", "body-sha256"],
+            event_type: &["json:/event_type"],
+            ..SchemeText::TOKEN
+        },
+        source: "https://docs.datadoghq.com/integrations/webhooks/",
+        proven: "vectors computed independently, by plain comparison; no vendor's library judged them",
+        note: "Not signed: the value that the custom headers give Authorization, whole (with its scheme word, if it has \
+               one). Id and type are those of the default payload; keep $ID, $LAST_UPDATED and $EVENT_TYPE in one of your \
+               own. Tried again after an answer of 5xx only.",
+        ..Preset::PLAIN
+    },
+    Preset {
         name: "fusionauth",
         title: "FusionAuth",
         scheme: SchemeText {

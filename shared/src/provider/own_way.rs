@@ -117,6 +117,25 @@ pub(super) const PRESETS: &[Preset] = &[
         ..Preset::PLAIN
     },
     Preset {
+        name: "wix",
+        title: "Wix",
+        scheme: SchemeText {
+            kind: Kind::JwtRsa,
+            key: KeyForm::Pem,
+            at: &["body"],
+            id: &["json:/data/data/id", "body-sha256"],
+            event_type: &["json:/data/eventType"],
+            ..SchemeText::JWT
+        },
+        source: "npm @wix/sdk 1.21.16 build/auth/AppStrategy.js decodeJWT, build/event-handlers-modules.js parseJWT",
+        proven: "vectors computed independently, judged by npm @wix/sdk 1.21.16 webhooks.parseJWT",
+        note: "the body is a token, and an event's body is that token: its claim data is JSON in a string, and data in that \
+               once more. The secret is the app's public key. Issuer and audience are not judged. Whether the token of a \
+               retry is the same is not confirmed; an event without an id of its own (an app installed or removed) is known \
+               by the token.",
+        ..Preset::PLAIN
+    },
+    Preset {
         name: "microsoft-graph",
         title: "Microsoft Graph",
         scheme: SchemeText {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::composed::{join_id, join_type};
+use super::document::JsonIn;
 use super::json;
 use super::received::Reader;
 use super::scheme::pointers_of;
@@ -74,7 +75,7 @@ impl Batch {
         let split = items.into_iter().map(|item| {
             let item = item.get().as_bytes();
             let received = Received { body: item, ..*received };
-            let mut reader = Reader::new(&received, &pointers, None);
+            let mut reader = Reader::new(&received, &pointers, JsonIn::Body);
             let id = match reader.name(&self.id, join_id)? {
                 Some(id) => event_id(&id)?,
                 None => EventId::try_new(&BodyHash::of(item).to_string()).expect("a hash is an id"),

@@ -5,7 +5,7 @@ use http::Method;
 use super::json::POINTERS_MAX;
 use super::{
     Composed, Handshake, HandshakeProof, Hash, KeyForm, Kind, Location, Pairing, Piece, PublicUrl, Scheme,
-    TimestampFrom,
+    SignatureFormat, TimestampFrom,
 };
 
 /// Most locations of an id, or of a type.
@@ -26,6 +26,13 @@ pub enum SchemeError {
     /// Only tokens have claims.
     #[error("a claim with the body's SHA-256 is named, but the kind is no JSON Web Token")]
     BodyClaim,
+    /// What is outside of the token would be open, and so would be a signature that has several spellings: each would be a
+    /// body of its own.
+    #[error(
+        "a token that is the body is of the kind jwt or jwt-rsa, bare, at no other place, and without a claim or field of \
+         the body"
+    )]
+    TokenIsBody,
     /// There is no such algorithm.
     #[error("a JSON Web Token is signed with sha256, sha384 or sha512")]
     WeakToken,
@@ -57,7 +64,7 @@ pub enum SchemeError {
     #[error("an event type cannot be taken from body-sha256 or arrival")]
     TypeFromBodyHash,
     /// A place that only another field can have.
-    #[error("json-key is for event types, body-sha256 and arrival for ids, and a header with {{n}} for signatures")]
+    #[error("json-key is for event types, body-sha256 and arrival for ids, body and a header with {{n}} for signatures")]
     Misplaced,
     /// A bound.
     #[error("at most {LOCATIONS_MAX} locations of an id, and as many of a type, may be named")]
@@ -135,6 +142,9 @@ impl Scheme {
         if self.kind.is_jwt() && self.hash == Hash::Sha1 {
             return Err(SchemeError::WeakToken);
         }
+        if self.signature.contains(&Location::Body) && !self.is_token_alone() {
+            return Err(SchemeError::TokenIsBody);
+        }
         if !self.covers_body() && !self.kind.is_token() && !self.unsigned_body {
             return Err(SchemeError::UnsignedBody);
         }
@@ -145,6 +155,14 @@ impl Scheme {
         } else {
             Ok(())
         }
+    }
+
+    fn is_token_alone(&self) -> bool {
+        self.body_is_token()
+            && matches!(self.kind, Kind::Jwt | Kind::JwtRsa)
+            && self.format == SignatureFormat::Raw
+            && self.body_claim.is_none()
+            && self.json_field.is_none()
     }
 
     fn check_key_form(&self) -> Result<(), SchemeError> {
@@ -222,12 +240,14 @@ impl Scheme {
         let is_numbered = |place: &Location| matches!(place, Location::NumberedHeader(_));
         let is_key = |place: &Location| matches!(place, Location::JsonKey(_));
         let is_hash = |place: &Location| matches!(place, Location::BodySha256 | Location::Arrival);
+        let is_body = |place: &Location| matches!(place, Location::Body);
         let parts = |names: &'_ [Composed]| names.iter().flat_map(Composed::parts).cloned().collect::<Vec<_>>();
         let (ids, types) = (parts(&self.id), parts(&self.event_type));
         self.signature.iter().any(|place| is_key(place) || is_hash(place))
-            || self.timestamp_places().iter().any(|place| is_key(place) || is_hash(place) || is_numbered(place))
-            || ids.iter().any(|place| is_key(place) || is_numbered(place))
-            || types.iter().any(is_numbered)
+            || self.timestamp_places().iter().any(|place| is_key(place) || is_hash(place) || is_numbered(place) || is_body(place))
+            || ids.iter().any(|place| is_key(place) || is_numbered(place) || is_body(place))
+            || types.iter().any(|place| is_numbered(place) || is_body(place))
+            || self.handshakes.iter().flat_map(Handshake::places).any(is_body)
     }
 
     fn is_paired(&self) -> bool {

@@ -73,6 +73,7 @@ impl Scheme {
     fn claim_in_words(&self) -> String {
         match &self.body_claim {
             Some(claim) => format!(" with the body's SHA256 in its claim {claim}"),
+            None if self.body_is_token() => String::new(),
             None => " (which does not cover the body)".to_owned(),
         }
     }
@@ -120,6 +121,7 @@ fn place(location: &Location) -> String {
         Location::JsonKey(others) if others.is_empty() => "the body's first key".to_owned(),
         Location::JsonKey(others) => format!("the body's first key that is not {}", others.join(" or ")),
         Location::Form(name) => format!("form field {name}"),
+        Location::Body => "the body".to_owned(),
         Location::BodySha256 => "SHA-256 of the body".to_owned(),
         Location::Arrival => "a new one for each request".to_owned(),
     }

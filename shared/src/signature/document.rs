@@ -5,13 +5,40 @@ use std::borrow::Cow;
 use http::{HeaderMap, header};
 use url::form_urlencoded;
 
-use super::Received;
+use super::json::Strings;
+use super::{Received, native};
 
-/// The JSON of a body: all of it, or what stands in its `field` where the body is a form. A field that is there twice is
-/// none.
-pub(super) fn document<'a>(received: &Received<'a>, field: Option<&str>) -> Cow<'a, [u8]> {
+/// Where a request's JSON is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum JsonIn<'s> {
+    /// It is the body.
+    Body,
+    /// In a field, where the body is a form; the body otherwise.
+    Field(&'s str),
+    /// In the claims of the token that is the body. Claims that are JSON again, written as strings, are read on.
+    Token,
+}
+
+impl JsonIn<'_> {
+    pub(super) fn strings(self) -> Strings {
+        match self {
+            Self::Body | Self::Field(_) => Strings::Closed,
+            Self::Token => Strings::Opened,
+        }
+    }
+}
+
+/// The JSON of a request. A field that is there twice is none.
+pub(super) fn document<'a>(received: &Received<'a>, json_in: JsonIn<'_>) -> Cow<'a, [u8]> {
+    match json_in {
+        JsonIn::Body => Cow::Borrowed(received.body),
+        JsonIn::Field(field) => in_field(received, field),
+        JsonIn::Token => Cow::Owned(native::jwt::payload(received.body).unwrap_or_default()),
+    }
+}
+
+fn in_field<'a>(received: &Received<'a>, field: &str) -> Cow<'a, [u8]> {
     let body = received.body;
-    let Some(field) = field else { return Cow::Borrowed(body) };
     if is_form(received.headers) {
         let values = form_urlencoded::parse(body).filter(|(name, _)| name == field).map(|(_, value)| value);
         return only(values).map_or(Cow::Borrowed(b""), |value| Cow::Owned(value.into_owned().into_bytes()));
@@ -65,7 +92,7 @@ mod tests {
 
     fn check(content_type: &str, body: &str, expected: &str) {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
-        let found = document(&Received::post(&headers, body.as_bytes()), Some("json"));
+        let found = document(&Received::post(&headers, body.as_bytes()), JsonIn::Field("json"));
         assert_eq!(std::str::from_utf8(&found).unwrap(), expected, "{body}");
     }
 

@@ -179,7 +179,7 @@ impl Question<'_> {
     fn found_format(&self) -> Option<SignatureFormat> {
         const PREFIX_MAX: usize = 16;
         let pointers = self.source.scheme.pointers();
-        let mut reader = Reader::new(&self.received, &pointers, self.source.scheme.json_field.as_deref());
+        let mut reader = Reader::new(&self.received, &pointers, self.source.scheme.json_in());
         let text = reader.first_once(&self.source.scheme.signature).ok()??;
         let end = text.iter().take(PREFIX_MAX).position(|byte| matches!(byte, b'=' | b':' | b',' | b' '))?;
         let prefix = std::str::from_utf8(&text[..=end]).ok()?;

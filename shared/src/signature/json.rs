@@ -16,15 +16,24 @@ pub(super) const POINTERS_MAX: usize = u64::BITS as usize;
 ///
 /// A body that is not one JSON document has none of them. Where a key is repeated, the last one counts, as in most
 /// parsers. Bytes outside the wanted values are only skipped, so deep nesting costs no stack.
-pub(super) fn pick<'b>(body: &'b [u8], pointers: &[Pointer]) -> Picked<'b> {
+pub(super) fn pick<'b>(body: &'b [u8], pointers: &[Pointer], strings: Strings) -> Picked<'b> {
     let seen = [Active::NONE; POINTER_DEPTH_MAX];
     let mut picked = Picked { values: vec![None; pointers.len()], repeated: Active::NONE, seen };
     let mut json = serde_json::Deserializer::from_slice(body);
-    let wanted = Wanted { pointers, active: Active::all(pointers.len()), depth: 0, picked: &mut picked };
+    let wanted = Wanted { pointers, strings, active: Active::all(pointers.len()), depth: 0, picked: &mut picked };
     if wanted.deserialize(&mut json).and_then(|()| json.end()).is_err() {
         picked.values.fill(None);
     }
     picked
+}
+
+/// What a string on the way of a pointer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strings {
+    /// An end: nothing is behind it.
+    Closed,
+    /// JSON, into which the pointer leads on; where it is none, nothing is behind it.
+    Opened,
 }
 
 /// What one pass over a body found.
@@ -88,6 +97,7 @@ impl Active {
 /// What is looked for inside one object or array.
 struct Wanted<'p, 'f, 'b> {
     pointers: &'p [Pointer],
+    strings: Strings,
     active: Active,
     depth: usize,
     picked: &'f mut Picked<'b>,
@@ -119,9 +129,28 @@ impl<'b> Wanted<'_, '_, 'b> {
         if deeper == Active::NONE {
             return Ok(());
         }
-        let inner =
-            Wanted { pointers: self.pointers, active: deeper, depth: self.depth + 1, picked: &mut *self.picked };
+        let (pointers, strings, depth) = (self.pointers, self.strings, self.depth + 1);
+        if let (Strings::Opened, Ok(text)) = (strings, serde_json::from_str::<String>(value.get())) {
+            self.open(deeper, &text);
+            return Ok(());
+        }
+        let inner = Wanted { pointers, strings, active: deeper, depth, picked: &mut *self.picked };
         inner.deserialize(&mut serde_json::Deserializer::from_str(value.get()))
+    }
+
+    /// Follows the pointers into a document of its own.
+    fn open(&mut self, deeper: Active, text: &str) {
+        let Picked { values, repeated, seen } = &mut *self.picked;
+        let mut found = Picked { values: vec![None; values.len()], repeated: *repeated, seen: *seen };
+        let (pointers, strings, depth) = (self.pointers, self.strings, self.depth + 1);
+        let inner = Wanted { pointers, strings, active: deeper, depth, picked: &mut found };
+        let mut json = serde_json::Deserializer::from_str(text);
+        if inner.deserialize(&mut json).and_then(|()| json.end()).is_ok() {
+            (*repeated, *seen) = (found.repeated, found.seen);
+            for index in deeper.indices() {
+                values[index] = found.values[index].take().map(|value| Cow::Owned(value.into_owned()));
+            }
+        }
     }
 }
 
@@ -308,7 +337,7 @@ mod tests {
 
     fn check(body: &str, pointers: &[&str], expected: &[Option<&str>]) {
         let pointers: Vec<Pointer> = pointers.iter().map(|text| text.parse().unwrap()).collect();
-        let picked = pick(body.as_bytes(), &pointers);
+        let picked = pick(body.as_bytes(), &pointers, Strings::Closed);
         let found: Vec<_> = picked.values.iter().map(Option::as_deref).collect();
         assert_eq!(found, expected, "{body}");
     }
@@ -351,7 +380,7 @@ mod tests {
         for body in [r#"{"id":"a""#, r#"{"id":"a"}x"#, r#"{"id":"a",}"#, r#"{"id":"a"}{"#, "{\"id\":\"a\tb\"}"] {
             check(body, &["/id"], &[None]);
         }
-        assert_eq!(pick(b"{\"id\":\"\xff\"}", &["/id".parse().unwrap()]).values, [None]);
+        assert_eq!(pick(b"{\"id\":\"\xff\"}", &["/id".parse().unwrap()], Strings::Closed).values, [None]);
     }
 
     #[test]
@@ -377,7 +406,8 @@ mod tests {
 
     #[test]
     fn a_repeated_key_on_the_way_is_told() {
-        let repeated = |body: &str| pick(body.as_bytes(), &["/a/id".parse().unwrap()]).is_repeated(0);
+        let repeated =
+            |body: &str| pick(body.as_bytes(), &["/a/id".parse().unwrap()], Strings::Closed).is_repeated(0);
         assert!(!repeated(r#"{"a":{"id":1},"b":{"id":2},"id":3}"#));
         assert!(repeated(r#"{"a":{"id":1,"id":2}}"#));
         assert!(repeated(r#"{"a":{"id":1},"a":{}}"#));
@@ -408,6 +438,32 @@ mod tests {
         check(r#"{"a":[1,2]}"#, "/a/1", Some(r#"{"a":[1,"x"]}"#));
         check("[1]", "/a", None);
         check("a", "/a", None);
+    }
+
+    #[test]
+    fn json_in_strings_is_read_on_where_it_is_opened() {
+        let opened = |body: &str, pointers: &[&str]| -> Vec<Option<String>> {
+            let pointers: Vec<Pointer> = pointers.iter().map(|text| text.parse().unwrap()).collect();
+            let picked = pick(body.as_bytes(), &pointers, Strings::Opened);
+            picked.values.into_iter().map(|value| value.map(Cow::into_owned)).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let body = r#"{"data":"{\"data\":\"{\\\"id\\\":12345678901234567890123}\",\"type\":\"a\"}","id":"b"}"#;
+        let pointers = ["/data/data/id", "/data/type", "/id", "/data/none"];
+        assert_eq!(opened(body, &pointers), [some("12345678901234567890123"), some("a"), some("b"), None]);
+        check(body, &pointers, &[None, None, Some("b"), None]);
+        // What is no JSON has no values, and takes none from what is around it.
+        for inner in ["", "a", "{", r#"{\"id\":1}x"#, r#"{\"id\":1,}"#, "1", "null", "[]"] {
+            let body = format!(r#"{{"data":"{inner}","id":"b"}}"#);
+            assert_eq!(opened(&body, &["/data/id", "/id"]), [None, some("b")], "{body}");
+        }
+        let repeated = |body: &str| {
+            pick(body.as_bytes(), &["/data/id".parse().unwrap()], Strings::Opened).is_repeated(0)
+        };
+        assert!(!repeated(r#"{"data":"{\"id\":1}"}"#));
+        assert!(repeated(r#"{"data":"{\"id\":1,\"id\":2}"}"#));
+        assert!(repeated(r#"{"data":"{\"id\":1}","data":"{\"id\":1}"}"#));
+        assert_eq!(opened(r#"{"data":"{\"id\":1}","data":"{}"}"#, &["/data/id"]), [None]);
     }
 
     #[test]

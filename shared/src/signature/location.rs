@@ -22,6 +22,8 @@ pub enum Location {
     JsonKey(Vec<String>),
     /// A field of a body in the form of `application/x-www-form-urlencoded`: `form:payload`.
     Form(String),
+    /// The body itself: `body`. The token of a JSON Web Token only.
+    Body,
     /// The SHA-256 of the raw body, in hexadecimal: `body-sha256`. Always there, so it ends a list. Ids only.
     BodySha256,
     /// A new id for each request: `arrival`. For providers that send the same bytes for distinct events and number none:
@@ -55,7 +57,7 @@ impl Location {
     /// Whether the value stands in the body.
     #[must_use]
     pub fn is_in_body(&self) -> bool {
-        matches!(self, Self::Json(_) | Self::JsonKey(_) | Self::Form(_))
+        matches!(self, Self::Json(_) | Self::JsonKey(_) | Self::Form(_) | Self::Body)
     }
 }
 
@@ -89,7 +91,8 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, InvalidField> {
         const INVALID: InvalidField = InvalidField::new(
             "a location",
-            "header:<Name>, query:<name>, json:</pointer>, json-key:/!<other key>, form:<name>, body-sha256 or arrival",
+            "header:<Name>, query:<name>, json:</pointer>, json-key:/!<other key>, form:<name>, body, body-sha256 or \
+             arrival",
         );
         let named = |name: &str| if name.is_empty() { Err(INVALID) } else { Ok(name.to_owned()) };
         match text.split_once(':') {
@@ -106,6 +109,7 @@ impl FromStr for Location {
                 None if others == "/" => Ok(Self::JsonKey(Vec::new())),
                 None => Err(INVALID),
             },
+            None if text == "body" => Ok(Self::Body),
             None if text == "body-sha256" => Ok(Self::BodySha256),
             None if text == "arrival" => Ok(Self::Arrival),
             Some(_) | None => Err(INVALID),
@@ -123,6 +127,7 @@ impl fmt::Display for Location {
             Self::JsonKey(others) if others.is_empty() => f.write_str("json-key:/"),
             Self::JsonKey(others) => write!(f, "json-key:/!{}", others.join(",")),
             Self::Form(name) => write!(f, "form:{name}"),
+            Self::Body => f.write_str("body"),
             Self::BodySha256 => f.write_str("body-sha256"),
             Self::Arrival => f.write_str("arrival"),
         }

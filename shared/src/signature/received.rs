@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::form_urlencoded;
 
-use super::document::document;
+use super::document::{JsonIn, document};
 use super::json::{self, Picked};
 use super::{Composed, Location, Pointer, VerifyError};
 use crate::event::BodyHash;
@@ -41,15 +41,14 @@ impl<'a> Received<'a> {
 pub(super) struct Reader<'a, 'v> {
     pub(super) received: &'v Received<'a>,
     pointers: &'v [Pointer],
-    /// The field of a form in which the JSON stands.
-    json_field: Option<&'v str>,
+    json_in: JsonIn<'v>,
     picked: Option<Picked<'a>>,
 }
 
 impl<'a, 'v> Reader<'a, 'v> {
     /// A reader that finds the values at `pointers` in one pass, and no others.
-    pub(super) fn new(received: &'v Received<'a>, pointers: &'v [Pointer], json_field: Option<&'v str>) -> Self {
-        Self { received, pointers, json_field, picked: None }
+    pub(super) fn new(received: &'v Received<'a>, pointers: &'v [Pointer], json_in: JsonIn<'v>) -> Self {
+        Self { received, pointers, json_in, picked: None }
     }
 
     /// The value at a place that the proof depends on: it must not be there twice.
@@ -75,13 +74,14 @@ impl<'a, 'v> Reader<'a, 'v> {
                 let (picked, index) = self.picked(pointer);
                 picked.value(index).cloned().map(bytes)
             }
-            Location::JsonKey(others) => match document(self.received, self.json_field) {
+            Location::JsonKey(others) => match document(self.received, self.json_in) {
                 Cow::Borrowed(document) => json::first_key(document, others).map(bytes),
                 Cow::Owned(document) => {
                     json::first_key(&document, others).map(|key| bytes(Cow::Owned(key.into_owned())))
                 }
             },
             Location::Arrival => Some(Cow::Owned(uuid::Uuid::now_v7().to_string().into_bytes())),
+            Location::Body => Some(Cow::Borrowed(body)).filter(|body| !body.is_empty()),
             Location::BodySha256 => Some(Cow::Owned(BodyHash::of(body).to_string().into_bytes())),
         })
     }
@@ -120,9 +120,10 @@ impl<'a, 'v> Reader<'a, 'v> {
 
     /// What the one pass over the body found, and which of it is at `pointer`.
     fn picked(&mut self, pointer: &Pointer) -> (&Picked<'a>, usize) {
-        let picked = self.picked.get_or_insert_with(|| match document(self.received, self.json_field) {
-            Cow::Borrowed(document) => json::pick(document, self.pointers),
-            Cow::Owned(document) => json::pick(&document, self.pointers).into_owned(),
+        let strings = self.json_in.strings();
+        let picked = self.picked.get_or_insert_with(|| match document(self.received, self.json_in) {
+            Cow::Borrowed(document) => json::pick(document, self.pointers, strings),
+            Cow::Owned(document) => json::pick(&document, self.pointers, strings).into_owned(),
         });
         (picked, self.pointers.iter().position(|known| known == pointer).unwrap_or(usize::MAX))
     }

@@ -24,6 +24,7 @@ impl Scheme {
             Location::Json(_)
             | Location::JsonKey(_)
             | Location::Form(_)
+            | Location::Body
             | Location::BodySha256
             | Location::Arrival
             | Location::NumberedHeader(_) => false,

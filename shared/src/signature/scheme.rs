@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::document::JsonIn;
 use super::native;
 use super::received::Reader;
 use super::word::word;
@@ -87,7 +88,21 @@ impl Scheme {
     #[must_use]
     pub fn covers_body(&self) -> bool {
         let by_itself = matches!(self.kind, Kind::Adyen | Kind::Braintree | Kind::AwsSns);
-        by_itself || self.body_claim.is_some() || self.template.covers_body()
+        by_itself || self.body_claim.is_some() || self.body_is_token() || self.template.covers_body()
+    }
+
+    /// Whether the body is the token that proves it.
+    pub(super) fn body_is_token(&self) -> bool {
+        self.signature == [Location::Body]
+    }
+
+    /// Where a request's JSON is.
+    pub(super) fn json_in(&self) -> JsonIn<'_> {
+        match &self.json_field {
+            _ if self.body_is_token() => JsonIn::Token,
+            Some(field) => JsonIn::Field(field),
+            None => JsonIn::Body,
+        }
     }
 
     /// Whether a request sends the secret itself in this header: whoever reads it later could forge requests.
@@ -103,7 +118,7 @@ impl Scheme {
             return native::microsoft_graph::client_states(received.body);
         }
         let pointers = self.pointers();
-        let mut reader = Reader::new(received, &pointers, self.json_field.as_deref());
+        let mut reader = Reader::new(received, &pointers, self.json_in());
         let mut secrets = Vec::new();
         for place in self.signature.iter().filter(|place| self.kind.is_token() && place.is_in_body()) {
             if let Some(value) = reader.read_once(place).ok()? {

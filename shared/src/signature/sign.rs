@@ -57,7 +57,7 @@ impl Scheme {
         if self.kind.has_public_keys() || self.kind.fetches_keys() {
             return Err(SecretError::PrivateKeyNeeded { kind: self.kind });
         }
-        if self.kind.is_native() {
+        if self.kind.is_native() || self.body_is_token() {
             return Err(SecretError::NotSignedHere { kind: self.kind });
         }
         let key = Key::try_new(self, secret, 0)?;
@@ -108,7 +108,7 @@ impl Scheme {
             let Signed { headers, target, body } = &signed;
             let received = Received { method: &Method::POST, target, headers, body };
             let pointers = self.pointers();
-            let made = signed_text::make(self, &mut Reader::new(&received, &pointers, self.json_field.as_deref()))
+            let made = signed_text::make(self, &mut Reader::new(&received, &pointers, self.json_in()))
                 .map_err(|unmade| match unmade {
                     Unmade::Absent(location) => SecretError::NoPlace { location: location.clone() },
                     Unmade::Refused(error) => SecretError::Unsignable(error),
@@ -150,7 +150,9 @@ impl Signed<'_> {
             Location::Json(pointer) => {
                 self.body = Cow::Owned(json::with_value(&self.body, pointer, text).ok_or_else(no_place)?);
             }
-            Location::JsonKey(_) | Location::BodySha256 | Location::Arrival => return Err(no_place()),
+            Location::JsonKey(_) | Location::Body | Location::BodySha256 | Location::Arrival => {
+                return Err(no_place());
+            }
         }
         Ok(())
     }

@@ -231,9 +231,14 @@ fn placeholder_called(name: &str) -> Result<Piece, InvalidField> {
         return Ok(piece.clone());
     }
     match name.parse() {
-        Ok(Location::JsonKey(_) | Location::NumberedHeader(_) | Location::BodySha256 | Location::Arrival) | Err(_) => {
-            Err(INVALID)
-        }
+        Ok(
+            Location::JsonKey(_)
+            | Location::NumberedHeader(_)
+            | Location::Body
+            | Location::BodySha256
+            | Location::Arrival,
+        )
+        | Err(_) => Err(INVALID),
         Ok(location) => Ok(Piece::At(location)),
     }
 }

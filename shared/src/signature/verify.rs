@@ -168,7 +168,7 @@ impl Verifier {
     }
 
     pub(super) fn reader<'a, 'v>(&'v self, received: &'v Received<'a>) -> Reader<'a, 'v> {
-        Reader::new(received, &self.pointers, self.scheme.json_field.as_deref())
+        Reader::new(received, &self.pointers, self.scheme.json_in())
     }
 
     pub(super) fn keys(&self) -> &[Key] {
@@ -301,6 +301,7 @@ fn in_words(place: &Location) -> String {
         Location::Header(name) => format!("the header {name}"),
         Location::Query(name) => format!("the query parameter {name}"),
         Location::Form(name) => format!("the form field {name}"),
+        Location::Body => "the body".to_owned(),
         Location::NumberedHeader(_)
         | Location::Json(_)
         | Location::JsonKey(_)

@@ -101,6 +101,7 @@ mod tests {
     use http::HeaderMap;
     use serde_json::{Value, json};
 
+    use super::super::super::document::JsonIn;
     use super::super::super::{Pointer, Received};
     use super::*;
 
@@ -109,7 +110,7 @@ mod tests {
         let fields = fields();
         let pointers: Vec<Pointer> = fields.iter().filter_map(Location::pointer).cloned().collect();
         let received = Received::post(&headers, &body);
-        let text = signed_text(&mut Reader::new(&received, &pointers, None)).ok()?;
+        let text = signed_text(&mut Reader::new(&received, &pointers, JsonIn::Body)).ok()?;
         Some(String::from_utf8(text).unwrap())
     }
 

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SA
 use jiff::Timestamp;
 
 use super::super::format::SIGNATURE_HEADER_MAX;
-use super::super::json::{self, Picked};
+use super::super::json::{self, Picked, Strings};
 use super::super::key::Key;
 use super::super::prove::Proven;
 use super::super::received::Reader;
@@ -46,7 +46,8 @@ impl<'t> Token<'t> {
     }
 
     fn is_signed_by(&self, keys: &[Key]) -> bool {
-        let Some(claimed) = Encoding::Base64Url.decode_all(self.signature.as_bytes()) else { return false };
+        // Without padding (RFC 7515, section 2): where the token is the body, another spelling would be another body.
+        let Ok(claimed) = URL_SAFE_NO_PAD.decode(self.signature) else { return false };
         let signed = self.signed.as_bytes();
         keys.iter().any(|key| {
             if let Key::Public(key) = key {
@@ -65,7 +66,7 @@ pub(super) fn with_token<T>(
 ) -> Result<T, VerifyError> {
     let text = reader.first_once(&scheme.signature)?;
     let text = text.ok_or_else(|| VerifyError::MissingSignature { place: scheme.signature[0].clone() })?;
-    if text.len() > SIGNATURE_HEADER_MAX {
+    if text.len() > SIGNATURE_HEADER_MAX && !scheme.body_is_token() {
         return Err(VerifyError::MalformedRequest { what: "the token is too long" });
     }
     let token = scheme.format.strip(&text).and_then(|token| std::str::from_utf8(token).ok()).and_then(Token::read);
@@ -82,7 +83,7 @@ pub(in super::super) fn prove<'a>(
         if token.is_signed_by(keys) { URL_SAFE_NO_PAD.decode(token.payload).ok() } else { None }
     })?;
     let pointers = claims(scheme);
-    let claims = json::pick(&payload, &pointers);
+    let claims = json::pick(&payload, &pointers, Strings::Closed);
     if !holds_hash_of(scheme, &claims, reader.received.body) {
         return Err(VerifyError::InvalidSignature);
     }
@@ -90,6 +91,12 @@ pub(in super::super) fn prove<'a>(
         judge_times(scheme.kind, rule, &claims, now)?;
     }
     Ok(Proven::at(0))
+}
+
+/// The claims of the token that is the body, whoever has signed it.
+pub(in super::super) fn payload(body: &[u8]) -> Option<Vec<u8>> {
+    let token = Token::read(std::str::from_utf8(body).ok()?)?;
+    URL_SAFE_NO_PAD.decode(token.payload).ok()
 }
 
 /// A token for `body`, issued at `now`.
@@ -130,10 +137,10 @@ fn claims(scheme: &Scheme) -> Vec<Pointer> {
     times.into_iter().chain(scheme.body_claim.clone()).collect()
 }
 
-/// Whether the token is about this body, or about none. A body that is empty may have no hash: nobody can add one to it.
+/// Whether the token is about this body, is this body, or is about none. A body that is empty may have no hash: nobody can add one to it.
 fn holds_hash_of(scheme: &Scheme, claims: &Picked<'_>, body: &[u8]) -> bool {
     if scheme.body_claim.is_none() {
-        return scheme.unsigned_body;
+        return scheme.body_is_token() || scheme.unsigned_body;
     }
     let Some(claim) = claims.value(CLAIMED_HASH) else { return body.is_empty() };
     let decoded = match scheme.encoding {

@@ -261,6 +261,37 @@ fn a_token_is_compared_whole() {
 }
 
 #[test]
+fn a_token_may_be_the_body() {
+    const SIGNED: &str = "eyJhbGciOiJIUzI1NiJ9.\
+                          eyJkYXRhIjoie1wiaWRcIjpcImV2dC0xXCIsXCJ0eXBlXCI6XCJvcmRlci5jcmVhdGVkXCJ9In0";
+    const SIGNATURE: &str = "tEp_waadSj_3YGE3HQcNVJoskbsttNHdel4Jt5qHpJk";
+    let text =
+        SchemeText { at: &["body"], id: &["json:/data/id"], event_type: &["json:/data/type"], ..SchemeText::JWT };
+    let judge = |body: &str| judge(text, &[OTHER_SECRET, KEY], Request { body: body.as_bytes(), ..PLAIN });
+    let token = format!("{SIGNED}.{SIGNATURE}");
+    assert_eq!(judge(&token), identity("evt-1", "order.created"));
+    // Another spelling of the same token would be another body, and known by another hash.
+    for wrong in [
+        format!("{token}="),
+        format!("{token}\n"),
+        format!(" {token}"),
+        format!("{token}.{SIGNATURE}"),
+        format!("{SIGNED}.{}B", &SIGNATURE[..SIGNATURE.len() - 1]),
+        format!("{SIGNED}."),
+        SIGNED.to_owned(),
+        "{}".to_owned(),
+    ] {
+        assert_eq!(judge(&wrong), Err(VerifyError::InvalidSignature), "{wrong:?}");
+    }
+    assert_eq!(judge(""), Err(VerifyError::MissingSignature { place: Location::Body }));
+    let refused = text.read().unwrap().sign(&secret(KEY), &message(b"{}")).unwrap_err();
+    assert_eq!(refused, SecretError::NotSignedHere { kind: Kind::Jwt });
+    let long = format!("{{\"id\":\"evt-2\",\"more\":\"{}\"}}", "x".repeat(20_000));
+    let long = format!("{}.{}.AAAA", SIGNED.split_once('.').unwrap().0, hex::encode(long));
+    assert_eq!(judge(&long), Err(VerifyError::InvalidSignature), "a body has its own bound");
+}
+
+#[test]
 fn basic_credentials_are_compared_whole() {
     let text = SchemeText { id: BASE.id, ..SchemeText::BASIC };
     let key = "postmark:a long enough password";

@@ -97,7 +97,8 @@ fn templates_are_read_and_written() {
 #[test]
 fn locations_are_read_and_written() {
     round_trips::<Location>(&["header:x-id", "header:x-id-{n}", "query:id", "form:id", "json:/id", "json:/a~1b/0/~0c"]);
-    round_trips::<Location>(&["json:/", "json-key:/", "json-key:/!a", "json-key:/!a,b", "body-sha256", "arrival"]);
+    round_trips::<Location>(&["json:/", "json-key:/", "json-key:/!a", "json-key:/!a,b", "body"]);
+    round_trips::<Location>(&["body-sha256", "arrival"]);
     round_trips::<Composed>(&["header:x-id", "json:/id + json:/type + body-sha256"]);
     assert_eq!("header:X-Id".parse::<Location>().unwrap().to_string(), "header:x-id");
     refuses::<Location>(
@@ -114,7 +115,7 @@ fn locations_are_read_and_written() {
             "cookie:id",
         ],
         "a location must be header:<Name>, query:<name>, json:</pointer>, json-key:/!<other key>, form:<name>, \
-         body-sha256 or arrival",
+         body, body-sha256 or arrival",
     );
     refuses::<Location>(
         &["json:", "json:id", "json:/1/2/3/4/5/6/7/8/9"],
@@ -171,12 +172,21 @@ fn a_scheme_that_contradicts_itself_is_refused() {
     let in_body = || vec!["json:/id".parse::<Composed>().unwrap()];
     let text = |text: SchemeText| text.read().unwrap();
     let base = SchemeText { at: &["header:x-sig"], id: &["json:/id"], ..SchemeText::HMAC };
+    let token = SchemeText { at: &["body"], id: &["json:/id"], ..SchemeText::JWT };
+    assert_eq!(text(token).check(), Ok(()));
+    const ECHO: HandshakeText =
+        HandshakeText { method: "POST", when: &["query:c"], proof: "none", answer: "text query:c" };
     let misplaced = [
         SchemeText { at: &["body-sha256"], ..base },
         SchemeText { at: &["json-key:/"], signed: "", kind: Kind::Token, ..base },
         SchemeText { id: &["json-key:/"], ..base },
         SchemeText { id: &["json:/a + header:x-{n}"], ..base },
         SchemeText { event_type: &["header:x-{n}"], ..base },
+        SchemeText { id: &["body"], ..base },
+        SchemeText { event_type: &["json:/a + body"], ..base },
+        SchemeText { signed: "{timestamp}.{body}", timestamp_at: &["body"], ..base },
+        SchemeText { handshakes: &[HandshakeText { answer: "text body", ..ECHO }], ..base },
+        SchemeText { handshakes: &[HandshakeText { when: &["body"], ..ECHO }], ..base },
         SchemeText { signed: "{timestamp}.{body}", timestamp_at: &["header:x-{n}"], ..base },
     ];
     for scheme in misplaced {
@@ -204,6 +214,13 @@ fn a_scheme_that_contradicts_itself_is_refused() {
         (text(SchemeText { kind: Kind::Token, signed: "", key: KeyForm::Hex, ..base }), SchemeError::KeyForm),
         (text(SchemeText { signed: "{timestamp}", format: "kv:t,v", ..base }), SchemeError::UnsignedBody),
         (text(SchemeText { at: &["json:/sig"], ..base }), SchemeError::SignatureInSignedBody),
+        (text(SchemeText { at: &["body"], ..base }), SchemeError::TokenIsBody),
+        (text(SchemeText { at: &["body"], signed: "", kind: Kind::Token, ..base }), SchemeError::TokenIsBody),
+        (text(SchemeText { at: &["header:x-sig", "body"], ..token }), SchemeError::TokenIsBody),
+        (text(SchemeText { kind: Kind::JwtEs256, key: KeyForm::Pem, ..token }), SchemeError::TokenIsBody),
+        (text(SchemeText { format: "prefix?:Bearer ", ..token }), SchemeError::TokenIsBody),
+        (text(SchemeText { body_claim: "sha256", ..token }), SchemeError::TokenIsBody),
+        (text(SchemeText { json_field: "json", ..token }), SchemeError::TokenIsBody),
         (text(SchemeText { timestamp_at: &["header:x-time"], ..base }), SchemeError::UnsignedTimestamp),
         (
             text(SchemeText { signed: "{timestamp}.{body}", format: "kv:t,v", pairing: Pairing::Every, ..base }),
