@@ -64,7 +64,9 @@ pub enum SchemeError {
     #[error("an event type cannot be taken from body-sha256 or arrival")]
     TypeFromBodyHash,
     /// A place that only another field can have.
-    #[error("json-key is for event types, body-sha256 and arrival for ids, body and a header with {{n}} for signatures")]
+    #[error(
+        "json-key is for event types, body-sha256 and arrival for ids, body and a header with {{n}} for signatures"
+    )]
     Misplaced,
     /// A bound.
     #[error("at most {LOCATIONS_MAX} locations of an id, and as many of a type, may be named")]
@@ -244,7 +246,10 @@ impl Scheme {
         let parts = |names: &'_ [Composed]| names.iter().flat_map(Composed::parts).cloned().collect::<Vec<_>>();
         let (ids, types) = (parts(&self.id), parts(&self.event_type));
         self.signature.iter().any(|place| is_key(place) || is_hash(place))
-            || self.timestamp_places().iter().any(|place| is_key(place) || is_hash(place) || is_numbered(place) || is_body(place))
+            || self
+                .timestamp_places()
+                .iter()
+                .any(|place| is_key(place) || is_hash(place) || is_numbered(place) || is_body(place))
             || ids.iter().any(|place| is_key(place) || is_numbered(place) || is_body(place))
             || types.iter().any(|place| is_numbered(place) || is_body(place))
             || self.handshakes.iter().flat_map(Handshake::places).any(is_body)

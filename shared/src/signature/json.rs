@@ -406,8 +406,7 @@ mod tests {
 
     #[test]
     fn a_repeated_key_on_the_way_is_told() {
-        let repeated =
-            |body: &str| pick(body.as_bytes(), &["/a/id".parse().unwrap()], Strings::Closed).is_repeated(0);
+        let repeated = |body: &str| pick(body.as_bytes(), &["/a/id".parse().unwrap()], Strings::Closed).is_repeated(0);
         assert!(!repeated(r#"{"a":{"id":1},"b":{"id":2},"id":3}"#));
         assert!(repeated(r#"{"a":{"id":1,"id":2}}"#));
         assert!(repeated(r#"{"a":{"id":1},"a":{}}"#));
@@ -457,9 +456,8 @@ mod tests {
             let body = format!(r#"{{"data":"{inner}","id":"b"}}"#);
             assert_eq!(opened(&body, &["/data/id", "/id"]), [None, some("b")], "{body}");
         }
-        let repeated = |body: &str| {
-            pick(body.as_bytes(), &["/data/id".parse().unwrap()], Strings::Opened).is_repeated(0)
-        };
+        let repeated =
+            |body: &str| pick(body.as_bytes(), &["/data/id".parse().unwrap()], Strings::Opened).is_repeated(0);
         assert!(!repeated(r#"{"data":"{\"id\":1}"}"#));
         assert!(repeated(r#"{"data":"{\"id\":1,\"id\":2}"}"#));
         assert!(repeated(r#"{"data":"{\"id\":1}","data":"{\"id\":1}"}"#));

@@ -108,10 +108,12 @@ impl Scheme {
             let Signed { headers, target, body } = &signed;
             let received = Received { method: &Method::POST, target, headers, body };
             let pointers = self.pointers();
-            let made = signed_text::make(self, &mut Reader::new(&received, &pointers, self.json_in()))
-                .map_err(|unmade| match unmade {
-                    Unmade::Absent(location) => SecretError::NoPlace { location: location.clone() },
-                    Unmade::Refused(error) => SecretError::Unsignable(error),
+            let made =
+                signed_text::make(self, &mut Reader::new(&received, &pointers, self.json_in())).map_err(|unmade| {
+                    match unmade {
+                        Unmade::Absent(location) => SecretError::NoPlace { location: location.clone() },
+                        Unmade::Refused(error) => SecretError::Unsignable(error),
+                    }
                 })?;
             let id = id.as_deref().unwrap_or_default().as_bytes();
             prove(&SignedText { template: &self.template, body, timestamp: timestamp.as_bytes(), id, made })?

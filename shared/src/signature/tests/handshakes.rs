@@ -162,6 +162,12 @@ fn no_content_of_an_event_makes_it_a_handshake() {
 }
 
 #[test]
+fn only_handshakes_that_offer_a_secret_keep_one() {
+    let keeping = |preset: &str| scheme(preset).handshakes.iter().filter(|known| known.keeps()).count();
+    assert_eq!(["asana", "notion", "slack", "meta", "aws-sns"].map(keeping), [1, 1, 0, 0, 0]);
+}
+
+#[test]
 fn an_offered_secret_keeps_its_bounds() {
     let asana = verifier("asana", &[SECRET]);
     let offer = |text: &str| {
