@@ -232,6 +232,24 @@ fn a_scheme_that_contradicts_itself_is_refused() {
     }
 }
 
+/// What presets begin with: it has a key form that fits its kind.
+#[test]
+fn each_beginning_of_a_preset_contradicts_nothing() {
+    use KeyForm::{Base64, Hex, Pem, Utf8};
+    for (text, key) in [
+        (SchemeText::HMAC, Utf8),
+        (SchemeText::ED25519, Hex),
+        (SchemeText::ECDSA_P256, Base64),
+        (SchemeText::RSA, Pem),
+        (SchemeText::TOKEN, Utf8),
+        (SchemeText::BASIC, Utf8),
+        (SchemeText { body_claim: "sha256", ..SchemeText::JWT }, Utf8),
+    ] {
+        let scheme = SchemeText { at: &["header:x-sig"], id: &["json:/id"], ..text }.read().unwrap();
+        assert_eq!((scheme.check(), scheme.key), (Ok(()), key), "{scheme:?}");
+    }
+}
+
 #[test]
 fn as_many_places_as_may_be_named_are_taken_and_no_more() {
     // So many places, each of so many parts, no two alike.
