@@ -61,8 +61,7 @@ impl VerifiedEvent {
         let give_up = Instant::now() + limits.claim_wait;
         loop {
             let asked = claims.claim(&self.event.key, token, self.event.known_by(), limits.claim_lease).await;
-            let patience = if Instant::now() + LOOK_EVERY < give_up { Patience::Left } else { Patience::Over };
-            match after_claim(asked.as_ref().ok().copied(), patience, limits.on_unavailable) {
+            match after_claim(asked.as_ref().ok().copied(), patience(Instant::now(), give_up), limits.on_unavailable) {
                 AfterClaim::Publish => return Ok(Claim::Fresh(self.claimed(Some(token)))),
                 AfterClaim::PublishUnclaimed => return Ok(Claim::Fresh(self.claimed(None))),
                 AfterClaim::AnswerDuplicate => {
@@ -96,6 +95,11 @@ impl VerifiedEvent {
     }
 }
 
+/// Whether another look would still come before it is time to give up.
+fn patience(now: Instant, give_up: Instant) -> Patience {
+    if now + LOOK_EVERY < give_up { Patience::Left } else { Patience::Over }
+}
+
 impl ClaimedEvent {
     /// Gives the claim up, so that the sender's next try need not wait for the lease to end.
     pub(crate) async fn release(&self, claims: &Claims) {
@@ -108,5 +112,21 @@ impl ClaimedEvent {
 
     pub(crate) fn into_verified(self) -> VerifiedEvent {
         VerifiedEvent { event: self.event, source: self.source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_would_come_too_late_is_not_waited_for() {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        let judge = |left: Duration| patience(give_up - left, give_up);
+        assert_eq!(judge(Duration::from_secs(1)), Patience::Left);
+        assert_eq!(judge(LOOK_EVERY + Duration::from_millis(1)), Patience::Left);
+        assert_eq!(judge(LOOK_EVERY), Patience::Over);
+        assert_eq!(judge(Duration::from_millis(1)), Patience::Over);
+        assert_eq!(patience(give_up + Duration::from_secs(1), give_up), Patience::Over);
     }
 }

@@ -56,6 +56,14 @@ async fn an_event_is_accepted_once_and_then_a_duplicate(backend: Backend) -> Res
     assert_eq!(row["event_type"], "push");
     assert_eq!(row["handlers"][0]["handler"], "archive");
     assert_eq!(stack.list("/v1/events").await?.len(), 1);
+    let counted = async |name, outcome| -> Result<String> {
+        Ok(stack.metric(name, &["source=\"github\"", outcome]).await?.to_string())
+    };
+    assert_eq!(counted("tidegate_verify_total", "outcome=\"verified\"").await?, "4");
+    // The embedded store tells a duplicate when it stores, and has nothing to claim before.
+    let (fresh, duplicate) = if backend == Backend::Embedded { ("4", "0") } else { ("1", "3") };
+    assert_eq!(counted("tidegate_claim_total", "outcome=\"fresh\"").await?, fresh);
+    assert_eq!(counted("tidegate_claim_total", "outcome=\"duplicate\"").await?, duplicate);
     stack.finish().await
 }
 
