@@ -427,6 +427,17 @@ mod tests {
     }
 
     #[test]
+    fn an_only_member_is_a_string_and_has_no_other_beside_it() {
+        let check = |body: &str, expected: bool| assert_eq!(has_only(body.as_bytes(), "token"), expected, "{body}");
+        check(r#"{"token":"a"}"#, true);
+        for other in
+            [r#"{"token":"a","b":"c"}"#, r#"{"b":"c"}"#, r#"{"token":1}"#, "{}", "[]", r#""token""#, "token", ""]
+        {
+            check(other, false);
+        }
+    }
+
+    #[test]
     fn a_value_is_written_where_it_belongs() {
         let check = |body: &str, pointer: &str, expected: Option<&str>| {
             let written = with_value(body.as_bytes(), &pointer.parse().unwrap(), "x");

@@ -88,3 +88,21 @@ fn spki_key<'d>(spki: &'d [u8], algorithm: &[u8]) -> Option<&'d [u8]> {
     let (unused, key) = bits.split_first()?;
     (rest.is_empty() && end.is_empty() && found == algorithm && *unused == 0).then_some(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_has_two_numbers_of_32_bytes() {
+        let key = p256_spki(&[1; 32], &[2; 32]).expect("a key");
+        assert_eq!(spki_key(&key, &[ID_EC_PUBLIC_KEY, PRIME256V1].concat()).map(<[u8]>::len), Some(65));
+        let mut compressed = key.clone();
+        compressed[key.len() - P256_LEN] = 2;
+        let refused = PublicKey::try_new(Kind::EcdsaP256, Hash::Sha256, &compressed, 0).err();
+        assert_eq!(refused, Some(SecretError::NotAPublicKey { index: 0, kind: Kind::EcdsaP256 }));
+        for (x, y) in [(31, 32), (33, 32), (32, 31), (32, 33), (0, 0), (64, 0), (65, 65)] {
+            assert_eq!(p256_spki(&vec![1; x], &vec![2; y]), None, "{x} and {y}");
+        }
+    }
+}
