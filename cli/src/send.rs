@@ -172,6 +172,8 @@ struct Request {
 
 impl Target {
     fn sign(&self, arguments: &Arguments, template: &[u8], id: &str) -> anyhow::Result<Request> {
+        // Before the body is held to a shape that it would have no use for.
+        self.scheme.check_signed_here()?;
         let mut body = template.to_vec();
         // Providers that keep these in the body have them there, and nowhere else.
         if !has_header(&self.scheme.id) {
@@ -268,7 +270,23 @@ async fn send_one(client: &reqwest::Client, request: &Request) -> anyhow::Result
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches as _;
+
     use super::*;
+
+    #[test]
+    fn what_only_the_provider_can_sign_is_said_before_the_body_is_looked_at() {
+        for (provider, expected) in [("wix", "private key"), ("discord", "private key"), ("adyen", "adyen")] {
+            let scheme = preset(provider).expect("a preset").scheme();
+            let url = Url::parse("http://127.0.0.1:3000/webhooks/a").expect("a URL");
+            let secret = Secret::new("a secret of the test".to_owned());
+            let target = Target { url, provider: provider.to_owned(), scheme, secret };
+            let matches = Arguments::augment_args(clap::Command::new("send")).get_matches_from(["send", "a"]);
+            let arguments = Arguments::from_arg_matches(&matches).expect("arguments");
+            let refused = target.sign(&arguments, b"no JSON", "evt_1").err().expect("refused").to_string();
+            assert!(refused.contains(expected) && !refused.contains("body"), "{refused}");
+        }
+    }
 
     #[test]
     fn a_field_is_written_and_no_other_byte() {

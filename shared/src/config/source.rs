@@ -35,6 +35,8 @@ pub(super) fn read_source(section: &Section<'_>, name: SourceName, public_url: O
     let known = provider.as_deref().and_then(preset);
     let success = known.map_or_else(|| signature.or("success", Success::Json), |known| known.success);
     let batch = known.map_or_else(|| read_batch(&signature), Preset::batch);
+    // What a token holds is proven as a whole.
+    let batch = batch.filter(|_| !scheme.as_ref().is_some_and(Scheme::body_is_token));
     let split = read_split(section, batch);
     let verify_token = read_verify_token(section, scheme.as_ref());
     let admission = read_source_admission(section);

@@ -65,6 +65,12 @@ fn each_mistake_has_its_message() {
     check(&SOURCE.replace("provider = \"github\"", "provider = \"hmac\""), "[source.signature]");
     check(&format!("{SOURCE}url = \"https://a.example/b\"\n"), "does not sign the URL");
     check(&format!("{SOURCE}setting = \"x\"\n"), "signs no value of its own");
+    check(&format!("{SOURCE}split = true\n"), "a request of this provider is one event");
+    let token = "split = true\n[source.signature]\nkind = \"jwt\"\nat = [\"body\"]\nid = [\"body-sha256\"]\n\
+                 [source.signature.batch]\nitems = \"/a\"\n";
+    let token = format!("{}{token}", SOURCE.replace("provider = \"github\"", "provider = \"hmac\""));
+    assert!(parse(&token.replace("split = true\n", "")).is_ok());
+    check(&token, "a request of this provider is one event");
     check("[admin]\nlisten = \"0.0.0.0:3001\"\n", "can be reached from other machines");
     check("[backend]\nkind = \"distributed\"\n", "backend.postgres: missing");
     check("[backend]\nkind = \"magnetic\"\n", "\"embedded\" or \"distributed\"");

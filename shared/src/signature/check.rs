@@ -245,14 +245,12 @@ impl Scheme {
         let is_body = |place: &Location| matches!(place, Location::Body);
         let parts = |names: &'_ [Composed]| names.iter().flat_map(Composed::parts).cloned().collect::<Vec<_>>();
         let (ids, types) = (parts(&self.id), parts(&self.event_type));
+        let named = self.timestamp_places().iter().chain(&ids).chain(&types);
         self.signature.iter().any(|place| is_key(place) || is_hash(place))
-            || self
-                .timestamp_places()
-                .iter()
-                .any(|place| is_key(place) || is_hash(place) || is_numbered(place) || is_body(place))
-            || ids.iter().any(|place| is_key(place) || is_numbered(place) || is_body(place))
-            || types.iter().any(|place| is_numbered(place) || is_body(place))
-            || self.handshakes.iter().flat_map(Handshake::places).any(is_body)
+            || self.timestamp_places().iter().any(|place| is_key(place) || is_hash(place) || is_numbered(place))
+            || ids.iter().any(|place| is_key(place) || is_numbered(place))
+            || types.iter().any(is_numbered)
+            || named.chain(self.handshakes.iter().flat_map(Handshake::places)).any(is_body)
     }
 
     fn is_paired(&self) -> bool {

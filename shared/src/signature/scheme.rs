@@ -92,7 +92,8 @@ impl Scheme {
     }
 
     /// Whether the body is the token that proves it.
-    pub(super) fn body_is_token(&self) -> bool {
+    #[must_use]
+    pub fn body_is_token(&self) -> bool {
         self.signature == [Location::Body]
     }
 

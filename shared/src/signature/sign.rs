@@ -54,12 +54,7 @@ impl Scheme {
     /// or type that no header can carry or that would make the signed text ambiguous; a value that is signed and absent.
     pub fn sign<'m>(&self, secret: &Secret, message: &ToSign<'m>) -> Result<Signed<'m>, SecretError> {
         self.check()?;
-        if self.kind.has_public_keys() || self.kind.fetches_keys() {
-            return Err(SecretError::PrivateKeyNeeded { kind: self.kind });
-        }
-        if self.kind.is_native() || self.body_is_token() {
-            return Err(SecretError::NotSignedHere { kind: self.kind });
-        }
+        self.check_signed_here()?;
         let key = Key::try_new(self, secret, 0)?;
         self.sign_by(message, |text| {
             if self.kind == Kind::Token {
@@ -75,6 +70,20 @@ impl Scheme {
             let tag = key.tag(text).ok_or(SecretError::PrivateKeyNeeded { kind: self.kind })?;
             Ok(self.encoding.encode(tag.as_bytes()))
         })
+    }
+
+    /// Refuses a scheme that only the provider can sign, whatever the message.
+    ///
+    /// # Errors
+    /// What it would take.
+    pub fn check_signed_here(&self) -> Result<(), SecretError> {
+        if self.kind.has_public_keys() || self.kind.fetches_keys() {
+            return Err(SecretError::PrivateKeyNeeded { kind: self.kind });
+        }
+        if self.kind.is_native() || self.body_is_token() {
+            return Err(SecretError::NotSignedHere { kind: self.kind });
+        }
+        Ok(())
     }
 
     /// Makes the request whose signature `prove` writes.

@@ -137,7 +137,8 @@ fn claims(scheme: &Scheme) -> Vec<Pointer> {
     times.into_iter().chain(scheme.body_claim.clone()).collect()
 }
 
-/// Whether the token is about this body, is this body, or is about none. A body that is empty may have no hash: nobody can add one to it.
+/// Whether the token is about this body, is this body, or is about none. A body that is empty may have no hash: nobody can
+/// add one to it.
 fn holds_hash_of(scheme: &Scheme, claims: &Picked<'_>, body: &[u8]) -> bool {
     if scheme.body_claim.is_none() {
         return scheme.body_is_token() || scheme.unsigned_body;
