@@ -102,7 +102,7 @@ impl RawRequest {
         let (source, request_id) = (Arc::clone(&self.source), self.request_id.clone());
         let (id, whole) = (identity.id.clone(), self.event(identity));
         let part = |item| {
-            let event = Box::new(part_of(&whole, item, source.config.counters));
+            let event = Box::new(part_of(&whole, item, &source.config.scheme, source.config.counters));
             VerifiedEvent { event, source: Arc::clone(&source) }
         };
         VerifiedBatch { id, request_id, events: items.into_iter().map(part).collect() }
@@ -114,7 +114,7 @@ impl RawRequest {
         let content_type =
             self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body_hash = BodyHash::of(&self.body);
-        let fingerprint = fingerprint(body_hash, &self.body, config.counters);
+        let fingerprint = fingerprint(body_hash, &self.received(), &config.scheme, config.counters);
         Event {
             source: config.name.clone(),
             key: EventKey::new(&config.name, &identity.id),
@@ -156,9 +156,10 @@ impl VerifiedEvent {
 }
 
 /// One event of the request that was read as `whole`.
-fn part_of(whole: &Event, item: Item, counters: &[&str]) -> Event {
+fn part_of(whole: &Event, item: Item, scheme: &Scheme, counters: &[&str]) -> Event {
     let Item { identity: Identity { id, event_type }, body } = item;
     let body_hash = BodyHash::of(&body);
+    let fingerprint = fingerprint(body_hash, &Received::post(&whole.headers, &body), scheme, counters);
     // An item of CloudEvents' batched mode is a structured event of its own.
     let content_type =
         whole.content_type.as_ref().map(|text| text.replace("cloudevents-batch+json", "cloudevents+json"));
@@ -168,14 +169,16 @@ fn part_of(whole: &Event, item: Item, counters: &[&str]) -> Event {
         event_type,
         content_type,
         body_hash,
-        fingerprint: Some(fingerprint(body_hash, &body, counters)),
+        fingerprint: Some(fingerprint),
         body,
         ..whole.clone()
     }
 }
 
-fn fingerprint(body_hash: BodyHash, body: &[u8], counters: &[&str]) -> BodyHash {
-    if counters.is_empty() { body_hash } else { BodyHash::without_counters(body, counters) }
+/// What tells the event from another one with its id: what is signed, or the body less what its provider counts up.
+fn fingerprint(body_hash: BodyHash, received: &Received<'_>, scheme: &Scheme, counters: &[&str]) -> BodyHash {
+    let without = || if counters.is_empty() { body_hash } else { BodyHash::without_counters(received.body, counters) };
+    scheme.content_hash(received).unwrap_or_else(without)
 }
 
 fn outcome(error: &VerifyError) -> &'static str {
@@ -253,14 +256,15 @@ mod tests {
         let identity = Identity { id: id.expect("an id"), event_type: event_type.expect("a type") };
         let body = Bytes::from_static(br#"{"n": 1, "tries": 7}"#);
         let (whole, item) = (whole(), Item { identity: identity.clone(), body: body.clone() });
-        let part = part_of(&whole, item.clone(), &[]);
+        let scheme = tidegate_shared::provider::preset("generic").expect("a preset").scheme();
+        let part = part_of(&whole, item.clone(), &scheme, &[]);
         assert_eq!((&part.id, &part.event_type, &part.body), (&identity.id, &identity.event_type, &body));
         assert_eq!(part.key, EventKey::new(&whole.source, &identity.id));
         assert_eq!((part.body_hash, part.fingerprint), (BodyHash::of(&body), Some(BodyHash::of(&body))));
         assert_eq!(part.content_type.as_deref(), Some("application/cloudevents+json; charset=utf-8"));
         assert_eq!((&part.request_id, &part.traceparent), (&whole.request_id, &whole.traceparent));
         // What counts up from try to try tells no event from another.
-        let counted = part_of(&whole, item, &["tries"]);
+        let counted = part_of(&whole, item, &scheme, &["tries"]);
         assert_eq!(counted.fingerprint, Some(BodyHash::without_counters(&body, &["tries"])));
         assert_ne!(counted.fingerprint, part.fingerprint);
     }

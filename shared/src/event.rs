@@ -253,8 +253,8 @@ impl BodyHash {
         Self(Sha256::digest(body).into())
     }
 
-    /// Hashes the body without the numbers, `true` and `false` of these JSON fields, at any depth: counters that a provider changes from one
-    /// delivery of an event to the next.
+    /// Hashes the body without the numbers, strings, `true` and `false` of these JSON fields, at any depth: what a provider
+    /// changes from one delivery of an event to the next.
     #[must_use]
     pub fn without_counters(body: &[u8], counters: &[&str]) -> Self {
         let (mut hasher, mut rest) = (Sha256::new(), body);
@@ -268,7 +268,7 @@ impl BodyHash {
     }
 }
 
-/// What stands before and after the number, or the `true` or `false`, of the first JSON field called `name`.
+/// What stands before and after the value, if that is no list and no object, of the first JSON field called `name`.
 fn split_at_counter<'b>(body: &'b [u8], name: &str) -> Option<(&'b [u8], &'b [u8])> {
     let quoted = format!("\"{name}\"");
     let mut from = 0;
@@ -277,12 +277,26 @@ fn split_at_counter<'b>(body: &'b [u8], name: &str) -> Option<(&'b [u8], &'b [u8
         from = at + quoted.len();
         let after_name = body[from..].trim_ascii_start();
         let Some(value) = after_name.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else { continue };
-        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let word = [&b"true"[..], b"false"].iter().find(|word| value.starts_with(word)).map_or(0, |word| word.len());
-        if digits + word > 0 {
-            return Some((&body[..body.len() - value.len()], &value[digits + word..]));
+        if let Some(len) = scalar_len(value) {
+            return Some((&body[..body.len() - value.len()], &value[len..]));
         }
     }
+}
+
+/// The bytes of the number, the string, or the `true` or `false` that `json` begins with.
+fn scalar_len(json: &[u8]) -> Option<usize> {
+    let digits = json.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let word = [&b"true"[..], b"false"].into_iter().find(|word| json.starts_with(word)).map(<[u8]>::len);
+    let string = json.strip_prefix(b"\"").and_then(|inner| {
+        let mut is_escaped = false;
+        let end = inner.iter().position(|byte| {
+            let is_end = *byte == b'"' && !is_escaped;
+            is_escaped = *byte == b'\\' && !is_escaped;
+            is_end
+        })?;
+        Some(end + 2)
+    });
+    word.or(string).or_else(|| Some(digits).filter(|digits| *digits > 0))
 }
 
 impl EventKey {
@@ -394,7 +408,10 @@ mod tests {
         assert_eq!(one, hash("{\"id\": 1, \"pending_webhooks\": 20, \"x\": \"pending_webhooks\"}"));
         assert_ne!(one, hash("{\"id\": 2, \"pending_webhooks\": 1, \"x\": \"pending_webhooks\"}"));
         assert_ne!(one, hash("{\"id\": 1, \"pending_webhooks\": 1, \"x\": \"pending_webhook\"}"));
-        assert_ne!(hash("{\"pending_webhooks\": \"1\"}"), hash("{\"pending_webhooks\": \"2\"}"));
+        assert_eq!(hash(r#"{"pending_webhooks": "1"}"#), hash(r#"{"pending_webhooks": "a\"b\\"}"#));
+        assert_ne!(hash(r#"{"pending_webhooks": "1", "a": 1}"#), hash(r#"{"pending_webhooks": "1", "a": 2}"#));
+        assert_ne!(hash(r#"{"pending_webhooks": "1\", "a": 1}"#), hash(r#"{"pending_webhooks": "1\", "a": 2}"#));
+        assert_ne!(hash(r#"{"pending_webhooks": [1]}"#), hash(r#"{"pending_webhooks": [2]}"#));
         assert_eq!(hash("{\"pending_webhooks\": true}"), hash("{\"pending_webhooks\": false}"));
         assert_ne!(hash("{\"pending_webhooks\": null}"), hash("{\"pending_webhooks\": false}"));
         assert_eq!(BodyHash::without_counters(b"body", &[]), BodyHash::of(b"body"));

@@ -32,6 +32,7 @@ mod timestamp;
 
 mod batch;
 mod claimed;
+mod content;
 mod dated;
 mod der;
 mod document;

@@ -218,7 +218,7 @@ pub(crate) fn each_header(event: &Event, progress: &Progress, mut put: impl FnMu
     own("tg-request-id", event.request_id.as_str().as_bytes());
     own("tg-body-hash", event.body_hash.to_hex().as_bytes());
     if let Some(fingerprint) = &event.fingerprint {
-        own("tg-fingerprint", fingerprint.to_hex().as_bytes());
+        own(FINGERPRINT, fingerprint.to_hex().as_bytes());
     }
     if let Some(traceparent) = &event.traceparent {
         own("traceparent", traceparent.as_bytes());
@@ -240,6 +240,16 @@ fn each_progress_header(progress: &Progress, mut put: impl FnMut(&str, &str)) {
     if let Some(id) = &progress.replay_of {
         put("tg-replay-of", id);
     }
+}
+
+/// The header with [`Event::fingerprint`].
+const FINGERPRINT: &str = "tg-fingerprint";
+
+/// The event's fingerprint, read from the headers of its message; `None` if it has none.
+#[must_use]
+pub fn fingerprint_in(headers: &[(String, Bytes)]) -> Option<BodyHash> {
+    let (_, value) = headers.iter().find(|(name, _)| name == FINGERPRINT)?;
+    BodyHash::from_hex(std::str::from_utf8(value).ok()?)
 }
 
 /// The headers of [`Progress`]: the only ones that change from attempt to attempt.
@@ -265,7 +275,7 @@ impl WireMessage {
     }
 
     fn fingerprint(&self) -> Result<Option<BodyHash>, DecodeError> {
-        let field = "tg-fingerprint";
+        let field = FINGERPRINT;
         match self.text(field) {
             Ok(text) => BodyHash::from_hex(text).map(Some).ok_or(invalid(field)),
             Err(DecodeError::Missing { .. }) => Ok(None),

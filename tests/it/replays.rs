@@ -1,12 +1,15 @@
 //! Bodies that come again under another id, where the provider's signature does not hold the id.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use http::HeaderValue;
 use reqwest::Method;
 use serde_json::Value;
 use tidegate_tests::eventually::eventually;
+use tidegate_tests::fixture;
 use tidegate_tests::sender::{self, Signed, client, send};
 use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
 use tidegate_tests::stack::{Backend, SOON, SOURCES, Servers, Stack};
@@ -18,6 +21,8 @@ on_both_backends!(
     a_source_that_asks_for_it_refuses_a_body_under_another_id,
     strangers_hide_no_line_about_a_signed_event,
     a_body_is_not_looked_at_where_the_signature_holds_the_id,
+    a_signed_body_that_is_written_in_another_way_is_the_same_event,
+    a_form_in_another_order_is_a_replay,
 );
 
 const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
@@ -127,6 +132,59 @@ async fn a_body_is_not_looked_at_where_the_signature_holds_the_id(backend: Backe
     if backend == Backend::Embedded {
         assert_eq!(stack.number("SELECT COUNT(*) FROM bodies").await?, 0);
     }
+    stack.finish().await
+}
+
+/// Goal: who has seen a request whose signature covers a reading of its body, and not the bytes, cannot have it applied once
+/// more. Method: providers' own requests, and the same with what is not signed changed.
+async fn a_signed_body_that_is_written_in_another_way_is_the_same_event(backend: Backend) -> Result<()> {
+    let mut sources = "[ingest]\npublic_url = \"https://hooks.example.com\"\n".to_owned();
+    let mut requests = Vec::new();
+    for provider in ["adyen", "braintree", "mandrill"] {
+        let vectors = fixture::vectors(&format!("{provider}.json"))?;
+        let first = vectors.first().context("a vector")?;
+        let again = vectors.iter().find(|vector| vector.name.contains("the same id")).context("another spelling")?;
+        let secrets = &first.secrets;
+        write!(sources, "[[source]]\nname = {provider:?}\nprovider = {provider:?}\nsecrets = {secrets:?}\n")?;
+        requests.push((provider, first.signed()?, again.signed()?));
+    }
+    let stack = Stack::start(backend, &format!("{sources}{ARCHIVE}")).await?;
+    for (provider, first, again) in &requests {
+        assert_ne!(first.body, again.body);
+        let answer = send(&client(), &stack.url(provider), first).await?;
+        assert_eq!(answer.status, 200, "{provider}: {answer:?}");
+        let answer = send(&client(), &stack.url(provider), again).await?;
+        assert_eq!(answer.status, 200, "{provider}, in another way: {answer:?}");
+        let labels = [&*format!("source={provider:?}"), "outcome=\"duplicate\""];
+        let duplicates = stack.metric("tidegate_claim_total", &labels).await?;
+        assert!((duplicates - 1.0).abs() < 0.5, "{provider}: {duplicates} duplicates");
+    }
+    assert!(stack.metric("tidegate_claim_conflicts_total", &[]).await? < 0.5, "no other body of a known id");
+    stack.until_number("SELECT COUNT(*) FROM inbox", requests.len().try_into()?, SOON).await?;
+    assert_eq!(stack.list("/v1/events").await?.len(), requests.len());
+    stack.finish().await
+}
+
+/// Twilio signs a form's fields and no id.
+async fn a_form_in_another_order_is_a_replay(backend: Backend) -> Result<()> {
+    let vectors = fixture::vectors("twilio.json")?;
+    let vector = vectors.first().context("a vector")?;
+    let source = format!(
+        "[ingest]\npublic_url = \"https://hooks.example.com\"\n[[source]]\nname = \"twilio\"\nprovider = \"twilio\"\n\
+         secrets = {:?}\nreplay = \"reject\"\n{ARCHIVE}",
+        vector.secrets
+    );
+    let stack = Stack::start(backend, &source).await?;
+    let first = vector.signed()?;
+    let mut again = first.clone();
+    again.headers.insert("i-twilio-idempotency-token", HeaderValue::from_static("another one"));
+    let text = String::from_utf8(first.body.clone())?;
+    let fields: Vec<&str> = text.split('&').rev().collect();
+    again.body = fields.join("&").into_bytes();
+    assert_ne!(first.body, again.body);
+    assert_eq!(send(&client(), &stack.url("twilio"), &first).await?.outcome(), "accepted");
+    let answer = send(&client(), &stack.url("twilio"), &again).await?;
+    assert_eq!((answer.status, answer.outcome()), (400, "malformed_request"), "{answer:?}");
     stack.finish().await
 }
 

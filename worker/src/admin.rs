@@ -1,7 +1,7 @@
 //! The admin API: what an operator sees and does, for `tidegate`'s commands and for Prometheus.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,8 +40,8 @@ pub struct Admin {
     bearer: Bearer,
     tasks: Tasks,
     migrated: AtomicBool,
-    /// Sources whose bodies are watched for replays, with what those count up from try to try.
-    watched: BTreeMap<SourceName, &'static [&'static str]>,
+    /// Sources whose bodies are watched for replays.
+    watched: BTreeSet<SourceName>,
 }
 
 /// Why a request of an operator fails.
@@ -76,7 +76,7 @@ impl Admin {
     pub(crate) fn new(config: &Config, parts: Parts, apis: Apis, tasks: Tasks) -> Self {
         let bearer = Bearer::new(config.admin.token.as_ref());
         let watched = config.sources.values().filter(|source| source.replay != OnReplay::Off);
-        let watched = watched.map(|source| (source.name.clone(), source.counters)).collect();
+        let watched = watched.map(|source| source.name.clone()).collect();
         Self { parts, apis, bearer, tasks, migrated: AtomicBool::new(false), watched }
     }
 

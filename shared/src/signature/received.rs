@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::document::{JsonIn, document};
 use super::json::{self, Picked};
-use super::{Composed, Location, Pointer, VerifyError};
+use super::{Composed, Location, Pointer, Scheme, VerifyError};
 use crate::event::BodyHash;
 
 /// What of a received request can be signed, or can carry a signature, an id or a type. Borrowed: nothing is made of it
@@ -43,12 +43,19 @@ pub(super) struct Reader<'a, 'v> {
     pointers: &'v [Pointer],
     json_in: JsonIn<'v>,
     picked: Option<Picked<'a>>,
+    /// Whose signature says what the body is known by; without one, its bytes do.
+    scheme: Option<&'v Scheme>,
 }
 
 impl<'a, 'v> Reader<'a, 'v> {
     /// A reader that finds the values at `pointers` in one pass, and no others.
     pub(super) fn new(received: &'v Received<'a>, pointers: &'v [Pointer], json_in: JsonIn<'v>) -> Self {
-        Self { received, pointers, json_in, picked: None }
+        Self { received, pointers, json_in, picked: None, scheme: None }
+    }
+
+    /// The same, of a request that `scheme` judges.
+    pub(super) fn of(self, scheme: &'v Scheme) -> Self {
+        Self { scheme: Some(scheme), ..self }
     }
 
     /// The value at a place that the proof depends on: it must not be there twice.
@@ -82,7 +89,10 @@ impl<'a, 'v> Reader<'a, 'v> {
             },
             Location::Arrival => Some(Cow::Owned(uuid::Uuid::now_v7().to_string().into_bytes())),
             Location::Body => Some(Cow::Borrowed(body)).filter(|body| !body.is_empty()),
-            Location::BodySha256 => Some(Cow::Owned(BodyHash::of(body).to_string().into_bytes())),
+            Location::BodySha256 => {
+                let content = self.scheme.and_then(|scheme| scheme.content_hash(self.received));
+                Some(Cow::Owned(content.unwrap_or_else(|| BodyHash::of(body)).to_string().into_bytes()))
+            }
         })
     }
 

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use http::HeaderName;
 use url::form_urlencoded;
 
-use super::received::Reader;
+use super::received::{Reader, single};
 use super::template::{Piece, Template};
 use super::{Location, Scheme, VerifyError};
 use crate::event::BodyHash;
@@ -38,6 +39,7 @@ impl SignedText<'_> {
             | Piece::FormPhp
             | Piece::BodySha256
             | Piece::Crc32
+            | Piece::SignedHeaders
             | Piece::Setting => made.next().map(AsRef::as_ref).unwrap_or_default(),
         })
     }
@@ -112,12 +114,46 @@ where
         }
         Piece::FormSorted => Cow::Owned(sorted_form(received.body).map_err(Unmade::Refused)?.into_bytes()),
         Piece::FormPhp => Cow::Owned(php_form(received.body, &scheme.signature).map_err(Unmade::Refused)?.into_bytes()),
+        Piece::SignedHeaders => Cow::Owned(signed_headers(scheme, reader).map_err(Unmade::Refused)?),
         Piece::BodySha256 => Cow::Owned(BodyHash::of(received.body).to_string().into_bytes()),
         Piece::Crc32 => Cow::Owned(crc32fast::hash(received.body).to_string().into_bytes()),
         Piece::Setting => Cow::Borrowed(scheme.setting.as_deref().unwrap_or_default().as_bytes()),
         Piece::Literal(_) | Piece::Body | Piece::Timestamp | Piece::Id | Piece::Secret => Cow::Borrowed(b""),
     })
 }
+
+/// Names and values of the headers that the signature's list names.
+///
+/// Points part them from each other and from the body, and stand in values and bodies too. So that the text is read in one
+/// way only, a name holds none, and the body begins with the first bracket of all.
+fn signed_headers(scheme: &Scheme, reader: &mut Reader<'_, '_>) -> Result<Vec<u8>, VerifyError> {
+    const MALFORMED: VerifyError = VerifyError::MalformedRequest {
+        what: "a header that the signature covers is missing, or the body is no JSON object or list",
+    };
+    let is_bracket = |byte: &u8| matches!(byte, b'{' | b'[');
+    if !reader.received.body.first().is_some_and(is_bracket) {
+        return Err(MALFORMED);
+    }
+    let list = reader.first_once(&scheme.signature)?.unwrap_or_default();
+    let names = scheme.format.beside(&list, "h").unwrap_or_default().trim_ascii();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut text = [names, b"."].concat();
+    for name in names.split(|byte| *byte == b' ').take(SIGNED_HEADERS_MAX) {
+        let name = HeaderName::from_bytes(name).ok().filter(|_| !name.contains(&b'.')).ok_or(MALFORMED)?;
+        let value = single(reader.received.headers, &name)?.ok_or(MALFORMED)?.as_bytes();
+        if value.iter().any(is_bracket) {
+            return Err(AMBIGUOUS);
+        }
+        text.extend_from_slice(value);
+        text.push(b'.');
+    }
+    Ok(text)
+}
+
+/// Most headers that one signature covers; those beyond are left out, so that it does not match.
+const SIGNED_HEADERS_MAX: usize = 16;
 
 /// Most fields of a form that are sorted: a body of separators must not fill the memory.
 const FIELDS_MAX: usize = 1_000;
@@ -136,7 +172,7 @@ pub(super) fn sorted_form(body: &[u8]) -> Result<String, VerifyError> {
 
 /// The fields of a form body, sorted by name, as PHP's `serialize` writes an array of strings; without the one that the
 /// signature stands in.
-fn php_form(body: &[u8], signature: &[Location]) -> Result<String, VerifyError> {
+pub(super) fn php_form(body: &[u8], signature: &[Location]) -> Result<String, VerifyError> {
     let is_signature = |name: &str| signature.contains(&Location::Form(name.to_owned()));
     let mut fields = sorted_fields(body)?;
     fields.retain(|(name, _)| !is_signature(name));

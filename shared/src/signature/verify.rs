@@ -168,7 +168,7 @@ impl Verifier {
     }
 
     pub(super) fn reader<'a, 'v>(&'v self, received: &'v Received<'a>) -> Reader<'a, 'v> {
-        Reader::new(received, &self.pointers, self.scheme.json_in())
+        Reader::new(received, &self.pointers, self.scheme.json_in()).of(&self.scheme)
     }
 
     pub(super) fn keys(&self) -> &[Key] {

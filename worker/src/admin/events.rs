@@ -11,6 +11,7 @@ use tidegate_shared::event::{BodyHash, BodyKey, SourceName};
 use tidegate_shared::ledger::{EventDetail, EventRow};
 use tidegate_shared::problem::Problem;
 use tidegate_shared::telemetry::chain;
+use tidegate_shared::wire::fingerprint_in;
 use utoipa::ToSchema;
 
 use super::query::{EventQuery, Rows, rows};
@@ -93,8 +94,9 @@ impl Admin {
     /// The other id under which the event's body was accepted first, where its source is watched for replays.
     async fn first_with_body_of(&self, detail: &EventDetail) -> Option<String> {
         let source = SourceName::try_new(detail.row.source.as_str()).ok()?;
-        let (content, counters) = (detail.content.as_ref()?, self.watched.get(&source)?);
-        let body = BodyKey::new(&source, &BodyHash::without_counters(&content.body, counters));
+        let content = detail.content.as_ref().filter(|_| self.watched.contains(&source))?;
+        let fingerprint = fingerprint_in(&content.headers).unwrap_or_else(|| BodyHash::of(&content.body));
+        let body = BodyKey::new(&source, &fingerprint);
         match self.parts.claims.first_id(&body).await {
             Ok(first) => first.map(|id| id.as_str().to_owned()).filter(|first| *first != detail.row.event_id),
             Err(error) => {

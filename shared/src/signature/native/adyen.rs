@@ -79,26 +79,30 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
     }
     items.iter().try_for_each(|wrapped| prove_item(verifier, &wrapped.item))?;
     // The places of an id name the first item.
-    let id = (items.len() > 1).then(|| Cow::Owned(BodyHash::of(body).to_string().into_bytes()));
+    let id = (items.len() > 1).then(|| Cow::Owned(BodyHash::of(&content_of(items)).to_string().into_bytes()));
     Ok(Proven { id, ..Proven::at(0) })
+}
+
+/// What is signed of a notification, or of an item of one; `None` if it is neither.
+pub(in super::super) fn content(body: &[u8]) -> Option<Vec<u8>> {
+    if let Ok(item) = serde_json::from_slice::<Wrapped<'_>>(body) {
+        return Some(content_of(&[item]));
+    }
+    let notification: Notification<'_> = serde_json::from_slice(body).ok()?;
+    Some(notification.notification_items).filter(|items| !items.is_empty()).map(|items| content_of(&items))
+}
+
+/// The signed text of each item, each behind its length.
+fn content_of(items: &[Wrapped<'_>]) -> Vec<u8> {
+    let texts = items.iter().map(|wrapped| wrapped.item.signed_text());
+    texts.flat_map(|text| [text.len().to_string(), text].join(":").into_bytes()).collect()
 }
 
 fn prove_item(verifier: &Verifier, item: &Item<'_>) -> Result<(), VerifyError> {
     let signature = item.additional_data.hmac_signature.as_deref().ok_or_else(missing)?;
     let mut claimed = [0; TAG_LEN];
     let is_decoded = Encoding::Base64.decode(signature.as_bytes(), &mut claimed);
-    let value = item.amount.value.map(|value| value.to_string()).unwrap_or_default();
-    let text = [
-        &*item.psp_reference,
-        &*item.original_reference,
-        &*item.merchant_account_code,
-        &*item.merchant_reference,
-        &value,
-        &*item.amount.currency,
-        &*item.event_code,
-        &*item.success,
-    ]
-    .join(":");
+    let text = item.signed_text();
     let is_right = |tag: super::super::tag::Tag| tag.ct_eq(&claimed).into();
     let is_proven = is_decoded
         && item.is_unambiguous()
@@ -107,6 +111,21 @@ fn prove_item(verifier: &Verifier, item: &Item<'_>) -> Result<(), VerifyError> {
 }
 
 impl Item<'_> {
+    fn signed_text(&self) -> String {
+        let value = self.amount.value.map(|value| value.to_string()).unwrap_or_default();
+        [
+            &*self.psp_reference,
+            &*self.original_reference,
+            &*self.merchant_account_code,
+            &*self.merchant_reference,
+            &value,
+            &*self.amount.currency,
+            &*self.event_code,
+            &*self.success,
+        ]
+        .join(":")
+    }
+
     fn is_unambiguous(&self) -> bool {
         let before = [&self.psp_reference, &self.original_reference, &self.merchant_account_code];
         let is_currency =

@@ -53,7 +53,7 @@ pub(in super::super) fn prove<'a>(
 ///
 /// Nothing is escaped, and a message may hold lines that look like fields. So that the text is read in one way only, every
 /// field but the message is one line, and all are there but the subject, which is the only one that SNS leaves out.
-fn signed_text(reader: &mut Reader<'_, '_>) -> Result<Vec<u8>, VerifyError> {
+pub(in super::super) fn signed_text(reader: &mut Reader<'_, '_>) -> Result<Vec<u8>, VerifyError> {
     let is_notification = reader.read_once(&field("Type"))?.as_deref() == Some(b"Notification");
     let names: &[&str] = if is_notification { &NOTIFICATION } else { &CONFIRMATION };
     let mut text = Vec::new();
@@ -75,7 +75,7 @@ fn signed_text(reader: &mut Reader<'_, '_>) -> Result<Vec<u8>, VerifyError> {
 
 /// `https://sns.REGION.amazonaws.com/....pem`, or the same in China; nothing else is asked.
 fn is_certificate(url: &Url) -> bool {
-    is_sns(url) && url.path().ends_with(".pem") && url.query().is_none()
+    is_sns(url) && url.path().ends_with(".pem") && url.query().is_none() && url.fragment().is_none()
 }
 
 /// A URL of SNS' own, by `https`.
@@ -166,6 +166,7 @@ mod tests {
             "https://sns.eu-west-1.amazonaws.com:444/x.pem",
             "https://a@sns.eu-west-1.amazonaws.com/x.pem",
             "https://sns.eu-west-1.amazonaws.com/x?y=z.pem",
+            "https://sns.eu-west-1.amazonaws.com/x.pem#1",
             "https://sns.eu-west-1.amazonaws.com.evil.example/x.pem",
             "https://sns.s3.eu-west-1.amazonaws.com/x.pem",
             "https://evil.amazonaws.com/x.pem",

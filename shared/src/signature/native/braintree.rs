@@ -19,7 +19,7 @@ const TAG_LEN: usize = 20;
 pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '_>) -> Result<Proven<'a>, VerifyError> {
     let place = &verifier.scheme().signature[0];
     let pairs = reader.read_once(place)?.ok_or_else(|| VerifyError::MissingSignature { place: place.clone() })?;
-    let payload = reader.read_once(&Location::Form("bt_payload".to_owned()))?;
+    let payload = reader.read_once(&signed_field())?;
     let payload = payload.ok_or(VerifyError::MalformedRequest { what: "the form has no bt_payload" })?;
     if is_challenge(&payload) {
         return Err(VerifyError::InvalidSignature);
@@ -40,6 +40,22 @@ pub(in super::super) fn prove<'a>(verifier: &Verifier, reader: &mut Reader<'a, '
         return Err(VerifyError::InvalidSignature);
     }
     Ok(Proven { event_type: kind_of(&payload).map(Cow::Owned), ..Proven::at(0) })
+}
+
+/// What is signed, without the line feed that it may end with; the rest of the form is nobody's.
+pub(in super::super) fn content<'a>(reader: &mut Reader<'a, '_>) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
+    let payload = reader.read_once(&signed_field())?;
+    Ok(payload.map(|payload| match payload {
+        Cow::Borrowed(payload) => Cow::Borrowed(payload.strip_suffix(b"\n").unwrap_or(payload)),
+        Cow::Owned(mut payload) => {
+            payload.pop_if(|last| *last == b'\n');
+            Cow::Owned(payload)
+        }
+    }))
+}
+
+fn signed_field() -> Location {
+    Location::Form("bt_payload".to_owned())
 }
 
 /// Whether `text` is what Braintree has signed to make sure of a URL: anyone may have it signed, so it proves nothing.
