@@ -143,10 +143,22 @@ fn piece_of(scheme: &Scheme, request: &Request, piece: &Piece) -> Option<Vec<u8>
             let fields = sorted_form(&request.body).into_iter().filter(|[name, _]| !is_signature(name));
             format!("{:?}", fields.collect::<Vec<_>>()).into_bytes()
         }
+        Piece::SignedHeaders => signed_headers(scheme, request)?,
         Piece::Crc32 => crc32fast::hash(&request.body).to_string().into_bytes(),
         Piece::Secret | Piece::Timestamp | Piece::Id => Vec::new(),
         Piece::Setting => scheme.setting.clone()?.into_bytes(),
     })
+}
+
+/// Names and values of the headers that the signature's list names.
+fn signed_headers(scheme: &Scheme, request: &Request) -> Option<Vec<u8>> {
+    let SignatureFormat::KeyValue { separator, .. } = &scheme.format else { return None };
+    let lists = scheme.signature.iter().flat_map(|place| values(scheme, request, place));
+    let names = lists.flat_map(|list| items(&list, *separator, '=', "h")).next().unwrap_or_default();
+    let names = String::from_utf8(names).ok()?;
+    let values = names.split_whitespace().map(|name| Some(request.headers.get(name)?.as_bytes().to_vec()));
+    let values = values.collect::<Option<Vec<_>>>()?;
+    Some(format!("{names:?}{values:?}").into_bytes())
 }
 
 /// Names and values, each pair once.
@@ -248,7 +260,9 @@ fn signatures(format: &SignatureFormat, text: &[u8]) -> Vec<Vec<u8>> {
         SignatureFormat::Raw => vec![text.to_vec()],
         SignatureFormat::Prefixed(prefix) => strip(prefix).into_iter().collect(),
         SignatureFormat::MaybePrefixed(prefix) => vec![strip(prefix).unwrap_or_else(|| text.to_vec())],
-        SignatureFormat::KeyValue { separator, signature, .. } => items(text, *separator, '=', signature),
+        SignatureFormat::KeyValue { separator, signatures, .. } => {
+            signatures.iter().flat_map(|key| items(text, *separator, '=', key)).collect()
+        }
         SignatureFormat::Versioned(version) => items(text, ' ', ',', version),
     }
 }

@@ -41,7 +41,7 @@ pub struct Preset {
     pub proven: &'static str,
     /// What people must know besides: what is not signed, what could not be confirmed. Empty if nothing.
     pub note: &'static str,
-    /// JSON fields whose numbers, or true and false, it changes from one delivery of an event to the next.
+    /// JSON fields whose numbers, strings, or true and false, it changes from one delivery of an event to the next.
     pub counters: &'static [&'static str],
     /// How it wants to be told that an event is durable.
     pub success: Success,

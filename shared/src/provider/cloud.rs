@@ -21,8 +21,8 @@ pub(super) const PRESETS: &[Preset] = &[
         },
         source: "okta/okta-developer-docs packages/@okta/vuepress-site/docs/concepts/event-hooks/index.md",
         proven: "vectors computed independently",
-        note: "Not signed: the text given as the authentication secret, whole, in the header given (Authorization \
-               is usual). A request can hold several events; uuid tells each.",
+        note: "Not signed: the text given as the authentication secret, whole, in the header Authorization, which is \
+               to be named there. A request can hold several events; uuid tells each.",
         batch: Some(BatchText { items: "/data/events", id: &["json:/uuid"], event_type: &["json:/eventType"] }),
         ..Preset::PLAIN
     },

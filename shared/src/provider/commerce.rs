@@ -1,7 +1,7 @@
 //! Shops, orders and bookings.
 
 use super::Preset;
-use crate::signature::{Encoding, SchemeText};
+use crate::signature::{Encoding, HandshakeText, SchemeText};
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
@@ -18,8 +18,8 @@ pub(super) const PRESETS: &[Preset] = &[
         source: "npm @shopify/shopify-api 13.1.0 lib/types, lib/webhooks/types, lib/utils/hmac-validator and \
                    https://shopify.dev/docs/apps/build/webhooks/verify-deliveries",
         proven: "vectors signed and judged by npm @shopify/shopify-api 13.1.0",
-        note: "the headers, id and topic among them, are not signed. For up to an hour after the client secret \
-                   was rotated the old one signs.",
+        note: "the headers, id and topic among them, are not signed. The id is the delivery's: two subscriptions to one \
+                   topic are two events. For up to an hour after the client secret was rotated the old one signs.",
         ..Preset::PLAIN
     },
     Preset {
@@ -31,6 +31,12 @@ pub(super) const PRESETS: &[Preset] = &[
             encoding: Encoding::Base64,
             id: &["header:X-WC-Webhook-Delivery-ID + json:/id", "body-sha256"],
             event_type: &["header:X-WC-Webhook-Topic"],
+            handshakes: &[HandshakeText {
+                method: "POST",
+                when: &["no header:X-WC-Webhook-Signature", "form:webhook_id"],
+                proof: "none",
+                answer: "200",
+            }],
             ..SchemeText::HMAC
         },
         source: "woocommerce/woocommerce plugins/woocommerce/includes/class-wc-webhook.php",
@@ -38,7 +44,7 @@ pub(super) const PRESETS: &[Preset] = &[
         note: "A delivery id is a hash of the webhook and the second: two deliveries of one webhook in one \
                    second share it, so the resource's id is joined to it. WooCommerce does not retry, and disables \
                    a webhook after more than five failures in a row. Quotes and & in a secret are decoded as HTML \
-                   by the sender.",
+                   by the sender. The ping at a webhook's creation, webhook_id in a form, is not signed; it wants 200.",
         ..Preset::PLAIN
     },
     Preset {

@@ -22,7 +22,7 @@ pub(super) const PRESETS: &[Preset] = &[
         },
         source: "https://developers.docusign.com/platform/webhooks/connect/validate",
         proven: "vectors computed independently with Node's and Python's HMAC, after DocuSign's documented code",
-        note: "One header for each active Connect key (documented up to 100); any may match. The XML format of \
+        note: "One header for each active Connect key (documented up to 100); any of the first 16 may match. The XML format of \
                    older configurations has no JSON fields: its id is the body's hash and its type is unknown. An \
                    envelope's id is not an event's.",
         counters: &["retryCount"],

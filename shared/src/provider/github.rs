@@ -16,5 +16,7 @@ pub(super) const PRESETS: &[Preset] = &[Preset {
     },
     source: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
     proven: "GitHub's published vector; requests signed by @octokit/webhooks-methods 6.0.0",
+    note: "the headers, id and type among them, are not signed. The type is the header's; action stands in the body. A failed \
+           delivery is not sent again by itself, and one sent again by hand keeps its id.",
     ..Preset::PLAIN
 }];

@@ -117,7 +117,7 @@ pub(super) const PRESETS: &[Preset] = &[
             at: &["json:/signature/signature"],
             timestamp_at: &["json:/signature/timestamp"],
             tolerance: 36_000,
-            id: &["json:/signature/token"],
+            id: &["json:/event-data/id", "json:/signature/token"],
             event_type: &["json:/event-data/event"],
             unsigned_body: true,
             ..SchemeText::HMAC
@@ -125,9 +125,11 @@ pub(super) const PRESETS: &[Preset] = &[
         source: "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks and PyPI \
                    django-anymail 15.2 webhooks/mailgun.py",
         proven: "vectors judged by PyPI django-anymail 15.2 (Mailgun publishes no verifier)",
-        note: "the event itself is not signed: whoever saw one request can send another event with it, once. \
+        note: "the event itself is not signed: whoever saw one request can send other events with it. \
                    The window is ten hours because retries go on for eight and, so secondary sources say, keep \
-                   their time. parent-signature (subaccounts) is not looked at: configure the subaccount's key.",
+                   their time; whether they keep their token is not known, and makes no other event. parent-signature \
+                   (subaccounts) is not looked at: configure the subaccount's key.",
+        counters: &["timestamp", "token", "signature"],
         ..Preset::PLAIN
     },
     Preset {

@@ -29,7 +29,9 @@ pub(super) const PRESETS: &[Preset] = &[
         source: "npm twilio 6.3.1 lib/webhooks/webhooks.js and https://www.twilio.com/docs/usage/webhooks/webhooks-security",
         proven: "vectors signed and judged by npm twilio 6.3.1",
         note: "needs the public URL exactly as configured at Twilio. A body that is no form is covered only by bodySHA256 \
-               in the query, and refused without it. The idempotency token is not signed.",
+               in the query, and refused without it. The idempotency token is not signed. Names and values of a form are \
+               signed without anything between them, so that two ways to part them verify alike; they are one event. \
+               The older encoding of the query, which the library tries too, is not.",
         ..Preset::PLAIN
     },
     Preset {
@@ -53,8 +55,7 @@ pub(super) const PRESETS: &[Preset] = &[
             id: &[
                 "json:/notificationItems/0/NotificationRequestItem/pspReference + \
                  json:/notificationItems/0/NotificationRequestItem/eventCode + \
-                 json:/notificationItems/0/NotificationRequestItem/success + \
-                 json:/notificationItems/0/NotificationRequestItem/eventDate",
+                 json:/notificationItems/0/NotificationRequestItem/success",
                 "body-sha256",
             ],
             event_type: &["json:/notificationItems/0/NotificationRequestItem/eventCode"],
@@ -62,12 +63,13 @@ pub(super) const PRESETS: &[Preset] = &[
         },
         source: "npm @adyen/api-library 32.1.0 utils/hmacValidator, PyPI Adyen 16.0.0 util.py",
         proven: "vectors signed and judged by npm @adyen/api-library 32.1.0",
-        note: "eight fields of each item are signed, the rest is not. A notification of several items has the body's hash \
-               as its id.",
+        note: "eight fields of each item are signed, the rest is not: two items with the same eight are one event, whatever \
+               eventDate says, as Adyen's documentation has it. A notification of several items has the hash of what is \
+               signed as its id.",
         batch: Some(BatchText {
             items: "/notificationItems",
             id: &[
-                "json:/NotificationRequestItem/pspReference + json:/NotificationRequestItem/eventCode + json:/NotificationRequestItem/success + json:/NotificationRequestItem/eventDate",
+                "json:/NotificationRequestItem/pspReference + json:/NotificationRequestItem/eventCode + json:/NotificationRequestItem/success",
             ],
             event_type: &["json:/NotificationRequestItem/eventCode"],
         }),
@@ -96,7 +98,8 @@ pub(super) const PRESETS: &[Preset] = &[
                  webhook_notification_gateway.py",
         proven: "vectors signed and judged by npm braintree 3.40.0",
         note: "a secret is the public key, a colon and the private key. The type is read from the XML in bt_payload; the \
-               time there is signed and not judged.",
+               time there is signed and not judged. The id is the hash of bt_payload: what stands beside it in the form \
+               is not signed and makes no other event.",
         ..Preset::PLAIN
     },
     Preset {

@@ -89,9 +89,9 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "coinbase",
         title: "Coinbase Developer Platform (Hook0)",
         scheme: SchemeText {
-            signed: "{timestamp}.{body}",
+            signed: "{timestamp}.{signed_headers}{body}",
             at: &["header:X-Hook0-Signature"],
-            format: "kv:t,v0",
+            format: "kv:t,v0|v1",
             id: &["json:/eventId", "json:/eventID", "header:X-Event-Id", "body-sha256"],
             event_type: &["json:/eventType", "header:X-Event-Type"],
             ..SchemeText::HMAC
@@ -99,8 +99,8 @@ pub(super) const PRESETS: &[Preset] = &[
         source: "https://docs.cdp.coinbase.com/webhooks/verify-signatures; npm hook0-client 1.1.0 \
                    dist/signature.js; PyPI hook0-client 2.0.3 signature.py; npm @coinbase/cdp-sdk 1.57.0 (types)",
         proven: "vectors judged by npm hook0-client 1.1.0 and PyPI hook0-client 2.0.3",
-        note: "This entry judges v0, which covers time and body. v1 also covers the headers that h lists; a \
-                   request with v1 alone is refused by this entry.",
+        note: "v1 covers the headers that h names besides time and body, v0 only these; a request has one of them or both. \
+                   The body is JSON, or the signed text could be read in two ways.",
         ..Preset::PLAIN
     },
     Preset {

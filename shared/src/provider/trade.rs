@@ -2,7 +2,7 @@
 
 use super::standard_webhooks::SIGNED;
 use super::{Preset, Success};
-use crate::signature::{BatchText, Encoding, HandshakeText, Hash, KeyForm, Kind, SchemeText, TimestampUnit};
+use crate::signature::{BatchText, Encoding, HandshakeText, Hash, KeyForm, Kind, Pairing, SchemeText, TimestampUnit};
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
@@ -45,6 +45,7 @@ pub(super) const PRESETS: &[Preset] = &[
             signed: "{body}",
             at: &["header:X-Mollie-Signature"],
             format: "prefix?:sha256=",
+            pairing: Pairing::Every,
             id: &["json:/id"],
             event_type: &["json:/type"],
             ..SchemeText::HMAC
@@ -54,7 +55,7 @@ pub(super) const PRESETS: &[Preset] = &[
         proven: "vectors computed independently, accepted by PyPI mollie-api-py 1.10.20 \
                SignatureValidator.validate_payload",
         note: "The newer webhooks only. The classic ones (a form with id=tr_...) are not signed and are refused \
-               here. While a secret is rolled Mollie sends the header twice.",
+               here. While a secret is rolled Mollie sends the header twice; any may match.",
         ..Preset::PLAIN
     },
     Preset {
@@ -337,7 +338,7 @@ pub(super) const PRESETS: &[Preset] = &[
                (through webhook-verify, trigger.dev)",
         proven: "vectors computed independently, by the documented rule (URL, then names and values sorted by name); \
                no vendor's library judged them",
-        note: "A form whose one field mandrill_events holds a JSON array; the URL must be as configured there. The \
+        note: "A form, known by its fields however they are written, whose one field mandrill_events holds a JSON array; the URL must be as configured there. The \
                array is inside a form field, so there is no type and no split. _id is the message's, not the \
                event's. Facts from secondary sources.",
         ..Preset::PLAIN

@@ -20,6 +20,9 @@ pub enum SchemeError {
     /// Nothing is signed, or a token is said to sign something.
     #[error("a signed text must be named for every kind but tokens and basic, and for none of those")]
     NoSignedText,
+    /// There is no list that would name them.
+    #[error("{{signed_headers}} needs a signature in a header of its own, with a format that begins with kv:")]
+    NoSignedHeaders,
     /// The secret is hashed where it must not be, or is not where it must be.
     #[error("the template must hold {{secret}} for plain-hash, and for no other kind")]
     Secret,
@@ -137,6 +140,10 @@ impl Scheme {
         }
         if (self.kind == Kind::PlainHash) != self.template.has(&Piece::Secret) {
             return Err(SchemeError::Secret);
+        }
+        let has_list = matches!(self.format, SignatureFormat::KeyValue { .. }) && self.signature.iter().all(is_header);
+        if self.template.has(&Piece::SignedHeaders) && !has_list {
+            return Err(SchemeError::NoSignedHeaders);
         }
         if self.body_claim.is_some() && !self.kind.is_jwt() {
             return Err(SchemeError::BodyClaim);

@@ -15,6 +15,8 @@ use super::{InvalidField, Location};
 /// - A timestamp has a fixed width there: a byte moved into it or out of it makes it malformed.
 /// - A URL is the configuration's; where a piece follows it at once, so is its query (`needs_whole_url`).
 /// - Hashes of the body, the secret and the source's setting are not taken from the request.
+///
+/// Signed headers end with a text of their own, and the body behind them must begin with a bracket that none of them holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
@@ -55,6 +57,9 @@ pub enum Piece {
     FormSorted,
     /// The fields of a form body but the signature's, sorted by name, as PHP serializes them: `{form_php}`.
     FormPhp,
+    /// The headers that the signature's list names under `h`, as Hook0 signs them: the names with spaces between, a point,
+    /// the values with points between, a point; nothing where none are named: `{signed_headers}`.
+    SignedHeaders,
     /// The SHA-256 of the body in hexadecimal: `{body_sha256}`.
     BodySha256,
     /// The CRC-32 of the body in decimal: `{crc32}`. Covers no body: everyone can make another one with the same sum.
@@ -66,7 +71,7 @@ pub enum Piece {
 }
 
 /// What every placeholder but those with a location is called.
-const PLACEHOLDERS: [(&str, Piece); 13] = [
+const PLACEHOLDERS: [(&str, Piece); 14] = [
     ("body", Piece::Body),
     ("timestamp", Piece::Timestamp),
     ("id", Piece::Id),
@@ -76,6 +81,7 @@ const PLACEHOLDERS: [(&str, Piece); 13] = [
     ("query", Piece::Query),
     ("form_sorted", Piece::FormSorted),
     ("form_php", Piece::FormPhp),
+    ("signed_headers", Piece::SignedHeaders),
     ("body_sha256", Piece::BodySha256),
     ("crc32", Piece::Crc32),
     ("secret", Piece::Secret),
@@ -197,7 +203,10 @@ impl Template {
         let repeats =
             self.pieces.iter().filter(|piece| !matches!(piece, Piece::Literal(_))).any(|piece| !is_once(piece));
         let whole_bodies = self.pieces.iter().filter(|piece| piece.is_whole_body()).count();
-        let is_separated = self.pieces.windows(2).all(|pair| !(pair[0].is_open() && pair[1].is_open()));
+        let is_before_body = |at: usize| self.pieces.get(at + 1) == Some(&Piece::Body);
+        let headers = self.pieces.iter().position(|piece| *piece == Piece::SignedHeaders);
+        let is_separated = headers.is_none_or(is_before_body)
+            && self.pieces.windows(2).all(|pair| !(pair[0].is_open() && pair[1].is_open()));
         !repeats
             && whole_bodies <= 1
             && is_separated

@@ -151,3 +151,24 @@ fn what_was_signed_for_anyone_is_no_event() {
     }
     assert!(judge("{\"for_user_id\":\"1\"}").is_ok());
 }
+
+#[test]
+fn a_form_is_sorted_up_to_its_bound() {
+    let sorted = |fields: usize| super::super::signed_text::sorted_form("a=b&".repeat(fields).as_bytes());
+    assert_eq!(sorted(1_000).as_deref(), Ok("ab"));
+    let too_many = VerifyError::MalformedRequest { what: "the form has too many fields" };
+    assert_eq!(sorted(1_001), Err(too_many.clone()));
+    assert_eq!(sorted(2_000), Err(too_many));
+}
+
+#[test]
+fn nothing_is_signed_in_the_place_of_those_who_sign_their_own_way() {
+    for (preset, key) in [("adyen", ADYEN_KEY), ("twilio", SECRET), ("microsoft-graph", SECRET)] {
+        let signed = scheme(preset).sign(&secret(key), &message(b"{}"));
+        assert!(matches!(signed, Err(SecretError::NotSignedHere { .. })), "{preset}: {signed:?}");
+    }
+    for preset in ["paypal", "aws-sns", "discord", "wise"] {
+        let signed = scheme(preset).sign(&secret(SECRET), &message(b"{}"));
+        assert!(matches!(signed, Err(SecretError::PrivateKeyNeeded { .. })), "{preset}: {signed:?}");
+    }
+}

@@ -99,6 +99,7 @@ fn a_large_body_is_not_read_for_a_question_that_is_not_proven() {
         slack.open_handshake(&Received::post(&form, body.as_bytes()), at(THEN)).unwrap().is_some()
     };
     assert!(asked(1_000));
+    assert!(asked(60_000));
     assert!(!asked(100_000));
 }
 
@@ -234,4 +235,121 @@ fn a_batch_is_split_where_it_says_and_keeps_each_item_as_it_was() {
     let more = format!(r#"{{"events":[{}]}}"#, vec!["1"; ITEMS_MAX + 1].join(","));
     assert!(split(&more).is_err());
     assert!(split(&format!(r#"{{"events":[{{"id":"{}"}}]}}"#, "x".repeat(257))).is_err());
+}
+
+#[test]
+fn an_answer_says_what_it_is_and_no_browser_takes_it_for_more() {
+    let told = |reply: &Reply, name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let reply = ask(&verifier("x", &[SECRET]), "/?crc_token=abc", THEN).expect("a handshake");
+    assert_eq!(told(&reply, "content-type").as_deref(), Some("application/json"));
+    assert!(reply.body.starts_with(br#"{"response_token":"sha256="#), "{reply:?}");
+    let graph = verifier("microsoft-graph", &[SECRET]);
+    let nothing = HeaderMap::new();
+    let received = Received { target: "/?validationToken=a%20b", ..Received::post(&nothing, b"") };
+    let reply = graph.open_handshake(&received, at(THEN)).unwrap().expect("a handshake");
+    assert_eq!(told(&reply, "content-type").as_deref(), Some("text/plain; charset=utf-8"));
+    assert_eq!(told(&reply, "x-content-type-options").as_deref(), Some("nosniff"));
+    assert_eq!((reply.status, &reply.body[..]), (StatusCode::OK, &b"a b"[..]));
+}
+
+#[test]
+fn a_handshake_has_its_own_method_and_a_signed_one_is_proven_first() {
+    let nothing = HeaderMap::new();
+    let post = Received { target: "/?crc_token=abc", ..Received::post(&nothing, b"{}") };
+    assert!(verifier("x", &[SECRET]).open_handshake(&post, at(THEN)).unwrap().is_none());
+
+    let body = br#"{"token":"t","challenge":"3eZbrw1aB","type":"url_verification"}"#;
+    let signed = scheme("slack").sign(&secret(SECRET), &message(body)).unwrap().headers;
+    let slack = verifier("slack", &[SECRET]);
+    assert!(slack.open_handshake(&Received::post(&signed, body), at(THEN)).unwrap().is_none());
+
+    // By POST, Okta's mark is any header.
+    let marked = headers(&[("X-Okta-Verification-Challenge", "c"), ("Authorization", SECRET)]);
+    let event = Received::post(&marked, br#"{"eventId":"e"}"#);
+    let judged = verifier("okta", &[SECRET]).judge(&event, at(THEN), None).unwrap();
+    assert!(matches!(judged, Judgement::Event(_)), "{judged:?}");
+}
+
+/// By WooCommerce's `deliver_ping`: not signed, and content with 200 alone. What is signed is an event.
+#[test]
+fn the_ping_of_woocommerce_is_no_event() {
+    let woocommerce = verifier("woocommerce", &[SECRET]);
+    let form = headers(&[("content-type", "application/x-www-form-urlencoded")]);
+    let open = |headers: &HeaderMap, body: &[u8]| {
+        woocommerce.open_handshake(&Received::post(headers, body), at(THEN)).unwrap().map(|reply| reply.status)
+    };
+    assert_eq!(open(&form, b"webhook_id=7"), Some(StatusCode::OK));
+    assert_eq!(open(&form, b"id=7"), None);
+    let mut signed = form;
+    signed.insert("x-wc-webhook-signature", "AAAA".parse().unwrap());
+    assert_eq!(open(&signed, b"webhook_id=7"), None);
+}
+
+#[test]
+fn only_the_word_that_was_agreed_on_opens_metas_handshake() {
+    let ask = |verifier: &Verifier, target: &str| {
+        let nothing = HeaderMap::new();
+        let received = Received { method: &Method::GET, target, ..Received::post(&nothing, b"") };
+        verifier.open_handshake(&received, at(THEN)).map(|reply| reply.expect("a handshake").body)
+    };
+    let bare = || verifier("meta", &[SECRET]);
+    let meta = bare().with_verify_token(&secret("a word of ours"));
+    let target = "/?hub.mode=subscribe&hub.challenge=42&hub.verify_token=";
+    assert_eq!(ask(&meta, &format!("{target}a%20word%20of%20ours")).unwrap(), "42");
+    for (verifier, word) in [(&meta, "a%20word"), (&meta, ""), (&bare(), "a%20word%20of%20ours"), (&bare(), "")] {
+        assert_eq!(ask(verifier, &format!("{target}{word}")), Err(VerifyError::InvalidSignature), "{word}");
+    }
+    assert_eq!(ask(&meta, "/?hub.mode=subscribe&hub.challenge=42"), Err(VerifyError::InvalidSignature));
+}
+
+#[test]
+fn only_what_has_every_mark_is_a_handshake() {
+    let judged = |preset: &str, body: &[u8]| {
+        verifier(preset, &[SECRET]).judge(&Received::post(&signed(preset, body), body), at(THEN), None).unwrap()
+    };
+    assert!(matches!(judged("xero", br#"{"events":[]}"#), Judgement::Handshake(_)));
+    for event in [&br#"{"events":[{}]}"#[..], b"{}", br#"{"events":0}"#] {
+        assert!(matches!(judged("xero", event), Judgement::Event(_)), "{event:?}");
+    }
+    let long = format!(r#"{{"events":[],"x":"{}"}}"#, "a".repeat(70_000));
+    assert!(matches!(judged("xero", long.as_bytes()), Judgement::Event(_)), "too long to be looked through");
+
+    let notion = verifier("notion", &[SECRET]);
+    let opened = |body: &[u8]| notion.open_handshake(&Received::post(&HeaderMap::new(), body), at(THEN)).unwrap();
+    assert!(opened(br#"{"verification_token":"secret_0123456789abcdef"}"#).is_some());
+    assert!(opened(br#"{"verification_token":"secret_0123456789abcdef","id":"1"}"#).is_none());
+    assert!(opened(b"{}").is_none());
+}
+
+#[test]
+fn answers_in_headers_say_what_was_asked() {
+    let asked = headers(&[("WebHook-Request-Origin", "events.example.com")]);
+    let received = Received { method: &Method::OPTIONS, ..Received::post(&asked, b"") };
+    let reply = verifier("cloudevents", &[SECRET]).open_handshake(&received, at(THEN)).unwrap().expect("a handshake");
+    for (name, expected) in [
+        ("webhook-allowed-origin", "events.example.com"),
+        ("webhook-allowed-rate", "*"),
+        ("allow", "POST"),
+    ] {
+        assert_eq!(reply.headers.get(name).map(|value| value.to_str().unwrap()), Some(expected), "{name}");
+    }
+    let offered = headers(&[("X-Hook-Secret", "0123456789abcdef")]);
+    let asana = verifier("asana", &[SECRET]);
+    let reply = asana.open_handshake(&Received::post(&offered, b""), at(THEN)).unwrap().expect("a handshake");
+    let back = &reply.headers["x-hook-secret"];
+    assert_eq!((back.to_str().unwrap(), back.is_sensitive()), ("0123456789abcdef", true));
+}
+
+#[test]
+fn what_is_sent_back_is_a_line_of_bounded_length() {
+    let echoed = |token: &str| {
+        let target = format!("/?validationToken={token}");
+        let nothing = HeaderMap::new();
+        let received = Received { target: &target, ..Received::post(&nothing, b"") };
+        verifier("microsoft-graph", &[SECRET]).open_handshake(&received, at(THEN)).map(|reply| reply.is_some())
+    };
+    assert_eq!(echoed(&"a".repeat(4_096)), Ok(true));
+    for token in ["", "a%0ab", "%00", &"a".repeat(4_097)] {
+        assert!(matches!(echoed(token), Err(VerifyError::MalformedRequest { .. })), "{token}");
+    }
 }
