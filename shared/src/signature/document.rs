@@ -43,8 +43,8 @@ fn in_field<'a>(received: &Received<'a>, field: &str) -> Cow<'a, [u8]> {
         let values = form_urlencoded::parse(body).filter(|(name, _)| name == field).map(|(_, value)| value);
         return only(values).map_or(Cow::Borrowed(b""), |value| Cow::Owned(value.into_owned().into_bytes()));
     }
-    match boundary(received.headers).zip(std::str::from_utf8(body).ok()) {
-        Some((boundary, text)) => only(parts(text, &boundary, field)).map_or(Cow::Borrowed(b""), Cow::Borrowed),
+    match delimiter(received.headers).zip(std::str::from_utf8(body).ok()) {
+        Some((delimiter, text)) => only(parts(text, &delimiter, field)).map_or(Cow::Borrowed(b""), Cow::Borrowed),
         None => Cow::Borrowed(body),
     }
 }
@@ -56,12 +56,12 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// What separates the parts of a `multipart/form-data` ([RFC 7578](https://www.rfc-editor.org/rfc/rfc7578)).
-fn boundary(headers: &HeaderMap) -> Option<String> {
+fn delimiter(headers: &HeaderMap) -> Option<String> {
     let (media_type, parameters) = media_type(headers)?;
     let boundary = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("boundary="));
     boundary
         .filter(|_| media_type.eq_ignore_ascii_case("multipart/form-data"))
-        .map(|text| text.trim_matches('"').to_owned())
+        .map(|text| format!("--{}", text.trim_matches('"')))
 }
 
 fn media_type(headers: &HeaderMap) -> Option<(&str, &str)> {
@@ -71,10 +71,9 @@ fn media_type(headers: &HeaderMap) -> Option<(&str, &str)> {
 }
 
 /// The contents of the parts called `field`.
-fn parts<'t>(text: &'t str, boundary: &str, field: &str) -> impl Iterator<Item = &'t [u8]> {
+fn parts<'t>(text: &'t str, delimiter: &str, field: &str) -> impl Iterator<Item = &'t [u8]> {
     let name = format!("name=\"{field}\"");
-    let parts = text.split(&format!("--{boundary}")).skip(1).collect::<Vec<_>>();
-    parts.into_iter().filter_map(move |part| {
+    text.split(delimiter).skip(1).filter_map(move |part| {
         let (head, content) = part.strip_prefix("\r\n")?.split_once("\r\n\r\n")?;
         let is_called_so = |line: &str| line.split(';').any(|parameter| parameter.trim() == name);
         head.lines().any(is_called_so).then_some(content.strip_suffix("\r\n")?.as_bytes())

@@ -9,6 +9,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
 
 use super::super::format::SIGNATURE_HEADER_MAX;
 use super::super::json::{self, Picked, Strings};
@@ -24,25 +26,41 @@ const CLAIMED_HASH: usize = 3;
 
 /// The parts of a token, still encoded but for its header.
 pub(super) struct Token<'t> {
-    pub(super) header: serde_json::Value,
+    pub(super) header: Header,
     payload: &'t str,
     /// Header and payload.
     signed: &'t str,
     signature: &'t str,
 }
 
+/// What is read of a token's header; whatever else stands there takes no memory. A member that is there twice is an error.
+#[derive(Deserialize)]
+pub(super) struct Header {
+    alg: String,
+    /// The key's name, where the token has one.
+    pub(super) kid: Option<String>,
+    /// That it is there is enough to refuse the token.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
+}
+
 impl<'t> Token<'t> {
     fn read(text: &'t str) -> Option<Self> {
         let (signed, signature) = text.rsplit_once('.')?;
         let (header, payload) = signed.split_once('.').filter(|(_, payload)| !payload.contains('.'))?;
-        let header: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+        let header = Some(header).filter(|header| header.len() <= SIGNATURE_HEADER_MAX)?;
+        let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         Some(Self { header, payload, signed, signature })
     }
 
     /// Whether it says that it is signed as the scheme wants it, and wants nothing itself.
     pub(super) fn is_of(&self, scheme: &Scheme) -> bool {
         let expected = algorithm(scheme.kind, scheme.hash);
-        expected.is_some() && self.header["alg"].as_str() == expected && self.header.get("crit").is_none()
+        expected == Some(&*self.header.alg) && !self.header.crit
     }
 
     fn is_signed_by(&self, keys: &[Key]) -> bool {

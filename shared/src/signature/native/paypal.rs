@@ -10,6 +10,9 @@ const CERT_URL: http::HeaderName = http::HeaderName::from_static("paypal-cert-ur
 /// The hosts of PayPal's API, which serve its certificates; the list is ours.
 const HOSTS: [&str; 4] = ["api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"];
 
+/// Where they are there: `/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270`.
+const CERTS: &str = "/v1/notifications/certs/";
+
 /// A URL elsewhere is a forger's: nobody is asked for it.
 pub(in super::super) fn location(reader: &Reader<'_, '_>) -> Result<KeyLocation, VerifyError> {
     let url = single(reader.received.headers, &CERT_URL)?.and_then(|value| value.to_str().ok());
@@ -19,6 +22,9 @@ pub(in super::super) fn location(reader: &Reader<'_, '_>) -> Result<KeyLocation,
             && url.username().is_empty()
             && url.password().is_none()
             && url.host_str().is_some_and(|host| HOSTS.contains(&host))
+            && url.path().starts_with(CERTS)
+            && url.query().is_none()
+            && url.fragment().is_none()
     });
     url.map(KeyLocation::new).ok_or(VerifyError::InvalidSignature)
 }

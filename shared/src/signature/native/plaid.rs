@@ -18,7 +18,7 @@ pub(in super::super) fn location(scheme: &Scheme, reader: &mut Reader<'_, '_>) -
     let is_name = |text: &&str| {
         (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    let name = with_token(scheme, reader, |token| token.header["kid"].as_str().filter(is_name).map(str::to_owned))?;
+    let name = with_token(scheme, reader, |token| token.header.kid.as_deref().filter(is_name).map(str::to_owned))?;
     let environment = scheme.setting.as_deref().unwrap_or("production");
     let url = format!("https://{environment}.plaid.com/webhook_verification_key/get");
     let url = Url::parse(&url).map_err(|_| VerifyError::InvalidSignature)?;
