@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Extensions, HeaderMap, Request};
 use tidegate_shared::config::{AdmissionConfig, SourceAdmissionConfig};
 use tidegate_shared::event::SourceName;
 use tidegate_shared::net::{AddressGroup, Networks, Proxies};
@@ -66,9 +66,9 @@ impl Admission {
     }
 
     /// Who sent it. No address at all where nothing told the connection's other end: [`tidegate_shared::serve`] does.
-    fn sender<B>(&self, request: &Request<B>) -> IpAddr {
-        match request.extensions().get::<Peer>() {
-            Some(Peer(peer)) => self.proxies.sender(peer.ip(), request.headers()),
+    pub(crate) fn sender(&self, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
+        match extensions.get::<Peer>() {
+            Some(Peer(peer)) => self.proxies.sender(peer.ip(), headers),
             None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         }
     }
@@ -87,7 +87,8 @@ impl Door {
     /// # Errors
     /// [`NotEntered`] says why not.
     pub(crate) fn enter<B>(&self, name: &str, request: &Request<B>) -> Result<Arc<Source>, NotEntered> {
-        let (sender, now) = (self.admission.sender(request), Instant::now());
+        let sender = self.admission.sender(request.extensions(), request.headers());
+        let now = Instant::now();
         let counted = self.admission.count(sender, now);
         let source = self.source(name);
         if let Err(error) = counted {
@@ -174,7 +175,7 @@ mod tests {
             proxies: Proxies { trusted: Networks::default(), header: ProxyHeader::XForwardedFor },
             addresses: None,
         };
-        let nobody = admission.sender(&Request::new(()));
+        let nobody = admission.sender(&Extensions::new(), &HeaderMap::new());
         for sender in [nobody, ip("192.0.3.1")] {
             assert!(matches!(gate.judge(sender, now), Err(IngestError::AddressNotAllowed { .. })), "{sender:?}");
         }

@@ -1,6 +1,7 @@
 //! Receive: reads a request within its bounds and walks it along the whole path.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tidegate_shared::config::{Config, ContentEncoding, OnUnavailable};
 use tidegate_shared::event::{RequestId, SourceName};
 use tidegate_shared::signature::{FetchedKey, Reply};
 use tidegate_shared::tasks::Tasks;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::Parts;
 use crate::admission::Admission;
@@ -31,8 +32,9 @@ use crate::rejected::Rejected;
 use crate::source::{Counts, Source};
 use crate::verify::{Verified, VerifiedBatch, VerifiedEvent};
 
-/// Permits of the in-flight semaphore count this many bytes each: a semaphore counts to 2^29 at least on every target.
-const PERMIT_BYTES: usize = 1_024;
+mod in_flight;
+
+use in_flight::InFlight;
 
 /// Bodies up to this size are verified between two other requests; a larger one would hold those up for longer than a
 /// millisecond, and goes to a thread of its own.
@@ -57,7 +59,7 @@ pub struct Door {
     /// What is kept of requests that do not verify.
     pub(crate) rejected: Option<Arc<Rejected>>,
     keys: Keys,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<InFlight>,
 }
 
 /// The door's bounds, from `[ingest]` and `[claims]`.
@@ -88,7 +90,6 @@ impl Door {
     /// Makes the door of a configuration.
     #[must_use]
     pub fn new(config: &Config, parts: Parts, tasks: Tasks) -> Self {
-        let permits = config.ingest.bytes_in_flight_max / PERMIT_BYTES;
         let rejected = Rejected::new(config);
         let intake = |name| rejected.as_ref().map(|rejected| rejected.intake(name));
         Self {
@@ -114,7 +115,7 @@ impl Door {
             drain_now: Notify::new(),
             admission: Admission::new(&config.ingest.admission),
             keys: Keys::new(),
-            in_flight: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
+            in_flight: InFlight::new(&config.ingest),
         }
     }
 
@@ -141,49 +142,33 @@ impl Door {
         request_id: RequestId,
     ) -> Result<RawRequest, IngestError> {
         // Verified are the bytes on the wire; a compressed body would verify as such and surprise every handler.
-        let request::Parts { method, uri, headers, .. } = head;
-        let refused = source.config.admission.content_encoding == ContentEncoding::Refuse;
-        if refused && headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+        let request::Parts { method, uri, headers, extensions, .. } = head;
+        if source.config.admission.content_encoding == ContentEncoding::Refuse && is_encoded(&headers) {
             return Err(IngestError::UnsupportedEncoding);
         }
-        let body = self.read_body(&headers, body).await?;
+        let sender = self.admission.sender(&extensions, &headers);
+        let body = self.read_body(sender, &headers, body).await?;
         Ok(RawRequest { source, method, uri, headers, body, request_id, received_at: Timestamp::now() })
     }
 
-    async fn read_body(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, IngestError> {
+    async fn read_body(&self, sender: IpAddr, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, IngestError> {
         let limit = self.limits.body_limit;
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: u64| length > limit as u64) {
             return Err(IngestError::BodyTooLarge { limit });
         }
         let mut whole = BytesMut::new();
-        let mut held = None;
+        let mut held = self.in_flight.begin(sender);
         let pace = BodyPace::start(&self.limits);
         while let Some(frame) = pace.keep(whole.len(), body.frame()).await? {
             let Ok(data) = frame.map_err(IngestError::BodyBroken)?.into_data() else { continue };
             if whole.len() + data.len() > limit {
                 return Err(IngestError::BodyTooLarge { limit });
             }
-            self.hold(&mut held, whole.len() + data.len())?;
+            held.grow(data.len())?;
             whole.extend_from_slice(&data);
         }
-        Ok(match held {
-            Some(permit) => Bytes::from_owner(HeldBody { bytes: whole.freeze(), _permit: permit }),
-            None => Bytes::new(),
-        })
-    }
-
-    /// Counts `bytes` of this request against the bytes in flight.
-    fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), IngestError> {
-        let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = bytes.div_ceil(PERMIT_BYTES).saturating_sub(have);
-        let Ok(count) = u32::try_from(more) else { return Err(IngestError::Overloaded) };
-        let permits = Arc::clone(&self.in_flight).try_acquire_many_owned(count).map_err(|_| IngestError::Overloaded)?;
-        match held {
-            Some(held) => held.merge(permits),
-            None => *held = Some(permits),
-        }
-        Ok(())
+        Ok(if whole.is_empty() { Bytes::new() } else { held.into_body(whole.freeze()) })
     }
 
     /// A request by another method than events come by: only a handshake can be one.
@@ -299,16 +284,11 @@ impl Door {
     }
 }
 
-/// A body that counts against the bytes in flight until its last clone is gone, wherever that waits.
-struct HeldBody {
-    bytes: Bytes,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for HeldBody {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
+/// Whether the body is encoded in any way. Names of codings mean the same in upper and lower case:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1>
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// What a request came to.
@@ -323,4 +303,25 @@ pub enum Received {
 enum Admitted {
     Accepted(Accepted),
     Conflict(Box<VerifiedEvent>),
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_encoded_unless_it_says_otherwise_in_whatever_case() {
+        let check = |values: &[&'static str], expected: bool| {
+            let headers = values.iter().map(|value| (header::CONTENT_ENCODING, HeaderValue::from_static(value)));
+            assert_eq!(is_encoded(&headers.collect()), expected, "{values:?}");
+        };
+        for plain in [&["identity"][..], &["Identity"], &["IDENTITY"], &["identity", "Identity"], &[]] {
+            check(plain, false);
+        }
+        for encoded in [&["gzip"][..], &["GZIP"], &["identity, gzip"], &["identity", "br"], &[""], &["identity2"]] {
+            check(encoded, true);
+        }
+    }
 }

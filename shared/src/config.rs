@@ -102,7 +102,8 @@ pub struct IngestConfig {
     pub connections_max: NonZeroUsize,
     /// Who may come in, how often and how slowly.
     pub admission: AdmissionConfig,
-    /// Bytes of bodies held in memory at most; beyond it requests are answered 503.
+    /// Bytes of bodies held in memory at most, and a quarter of it, but at least one body, for each address; beyond it
+    /// requests are answered 503.
     pub bytes_in_flight_max: usize,
     /// Time to read a request's head.
     pub header_timeout: Duration,

@@ -113,7 +113,9 @@ where
         let (service, limits, shutdown) = (service.clone(), limits.clone(), shutdown.clone());
         drop(tasks.spawn_job(async move {
             connection(stream, peer, service, limits, shutdown).await;
-            drop((permit, place));
+            // The place first: who comes in by the permit may be of the same address.
+            drop(place);
+            drop(permit);
         }));
     }
 }

@@ -1,20 +1,26 @@
 //! What is accepted, and that it is applied once.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::join_all;
 use http::StatusCode;
+use reqwest::Method;
+use serde_json::Value;
 use tidegate_shared::claims::redis::RedisClaims;
 use tidegate_shared::claims::{ClaimToken, Decision};
 use tidegate_shared::config::{Backend as Configured, Config};
 use tidegate_shared::event::{BodyHash, EventId, EventKey, SourceName};
 use tidegate_shared::tasks::Tasks;
+use tidegate_tests::eventually::eventually;
 use tidegate_tests::fixture;
 use tidegate_tests::health::is_up;
+use tidegate_tests::program::binary;
 use tidegate_tests::sender::{self, client, send};
 use tidegate_tests::stack::{Backend, SOON, SOURCES, Stack};
 use tidegate_tests::target::Target;
+use tokio::process::Command;
 
 use crate::on_both_backends;
 
@@ -136,15 +142,49 @@ async fn a_twin_hears_what_became_of_the_first() -> Result<()> {
     stack.finish().await
 }
 
+/// It is accepted, warned about, counted and applied, each request with the other body anew.
 async fn the_same_id_with_another_body_is_never_dropped(backend: Backend) -> Result<()> {
     let stack = Stack::start(backend, &format!("{SOURCES}{PAYMENTS}")).await?;
-    for (payment, outcome) in [("pi_1", "accepted"), ("pi_2", "accepted"), ("pi_2", "duplicate"), ("pi_1", "duplicate")]
+    let mut conflicting = Vec::new();
+    for (payment, outcome, conflicts) in
+        [("pi_1", "accepted", 0), ("pi_2", "accepted", 1), ("pi_2", "duplicate", 2), ("pi_1", "duplicate", 2)]
     {
         let answer = send(&client(), &stack.url("stripe"), &sender::payment("evt_1", payment)).await?;
         // The other body is another event, and its own twin is a duplicate.
         assert_eq!((answer.status, answer.outcome()), (200, outcome), "{payment}: {answer:?}");
+        assert_eq!(answer.body["event_id"], "evt_1", "{payment}: {answer:?}");
+        let counted = stack.metric("tidegate_claim_conflicts_total", &["source=\"stripe\""]).await?;
+        assert_eq!(counted.to_string(), conflicts.to_string(), "{payment}");
+        if payment == "pi_2" {
+            conflicting.push(answer.body["request_id"].clone());
+        }
     }
     stack.until_number("SELECT COUNT(*) FROM payments", 2, SOON).await?;
+    eventually("the two requests are warned about", SOON, || async {
+        let lines = stack.ingests[0].logged("WARN");
+        let about = lines.iter().filter(|line| line["source"] == "stripe" && line["event_id"] == "evt_1");
+        let told: Vec<Value> = about.map(|line| line["request_id"].clone()).collect();
+        if told == conflicting { Ok(()) } else { Err(format!("{told:?} of {conflicting:?}: {lines:#?}")) }
+    })
+    .await?;
+    let events = eventually("both events are applied", SOON, || async {
+        let found = stack.ask(Method::GET, "/v1/events/evt_1", None).await.map_err(|error| error.to_string())?;
+        let events = found["items"].as_array().cloned().unwrap_or_default();
+        let are_done = events.len() == 2 && events.iter().all(|event| event["status"] == "applied");
+        if are_done { Ok(events) } else { Err(found.to_string()) }
+    })
+    .await?;
+    let differ = |field: &str| events.iter().map(|event| event[field].to_string()).collect::<BTreeSet<_>>().len() == 2;
+    assert!(differ("key") && differ("request_id"), "each leads to the request that brought it: {events:#?}");
+    assert!(events.iter().all(|event| event["event_id"] == "evt_1"), "under one id: {events:#?}");
+    // The operator's command tells of both.
+    let mut command = Command::new(binary("tidegate")?);
+    let shown = command.args(["events", "show", "evt_1", "--admin", &stack.admin()]).output().await?;
+    let shown = String::from_utf8(shown.stdout)?;
+    for event in &events {
+        let key = event["key"].as_str().context("a key")?;
+        ensure!(shown.contains(key), "{key} in {shown}");
+    }
     stack.finish().await
 }
 

@@ -3,37 +3,44 @@
 //!
 //! Method: the programs log at the most talkative level, are used and misused in every way that touches a secret, and meet
 //! servers that refuse them and repeat what they were sent. What is searched for is the text, and the forms in which it
-//! travels: base64, hexadecimal, and bytes as `Debug` writes them.
+//! travels: base64, wherever in it the secret stands, hexadecimal, and bytes as `Debug` writes them.
 
 use std::fmt::Debug;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_shared::config::Config;
 use tidegate_tests::eventually::eventually;
 use tidegate_tests::program::binary;
-use tidegate_tests::sender::client;
+use tidegate_tests::sender::{client, hmac_hex};
 use tidegate_tests::servers::{Postgres, RabbitMq, Redis};
 use tidegate_tests::stack::SOON;
 use tidegate_tests::upstream::{Asked, Does, Upstream};
 use tokio::process::{Child, Command};
 
-/// Where the configuration takes a secret.
-const PLACES: [&str; 24] = [
+/// Where the configuration takes a secret, and the one place where a provider offers it.
+const PLACES: [&str; 27] = [
     "hmac", "whsec", "gitlab", "basic", "plain", "jwt", "btree", "adyen", "graph", "twilio", "plaid", "admin", "shop",
-    "seal", "crm", "stock", "payment", "notify", "analyt", "weather", "forward", "rabbit", "redis", "postgres",
+    "seal", "crm", "stock", "payment", "notify", "analyt", "weather", "forward", "rabbit", "redis", "postgres", "meta",
+    "word", OFFERED,
 ];
+/// Of this one the configuration only says in which file it is kept.
+const OFFERED: &str = "offered";
+
+/// Every form of each canary, beside its place.
+static FORMS: LazyLock<Vec<(&str, Vec<String>)>> =
+    LazyLock::new(|| PLACES.into_iter().map(|place| (place, forms(&canary(place)))).collect());
 
 /// The canary of a place: 32 bytes, so that it can be a key for everything.
 fn canary(place: &str) -> String {
@@ -41,28 +48,29 @@ fn canary(place: &str) -> String {
     format!("canary-{place:x<8}-0123456789abcdef")
 }
 
+/// The forms in which a canary could be shown.
+fn forms(canary: &str) -> Vec<String> {
+    let bytes: Vec<String> = canary.bytes().map(|byte| byte.to_string()).collect();
+    let mut forms = vec![canary.to_owned(), hex::encode(canary), hex::encode_upper(canary), bytes.join(", ")];
+    for before in 0..3_usize {
+        let text = [&b"??"[..before], canary.as_bytes()].concat();
+        // Three bytes are four characters. One that is made of what stands before or behind, too, may be any.
+        let certain = (before * 8).div_ceil(6)..text.len() * 8 / 6;
+        let encoded = [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)];
+        forms.extend(encoded.iter().map(|encoded| encoded[certain.clone()].to_owned()));
+    }
+    forms
+}
+
 /// The canaries that stand in `text`, in whatever form.
 fn shown_in(text: &str) -> Vec<String> {
-    let shown = |place: &&&str| {
-        let canary = canary(place);
-        let pair = format!("user:{canary}");
-        let bytes: Vec<String> = canary.bytes().map(|byte| byte.to_string()).collect();
-        let forms = [
-            STANDARD_NO_PAD.encode(&canary),
-            STANDARD_NO_PAD.encode(pair),
-            hex::encode(&canary),
-            hex::encode_upper(&canary),
-            bytes.join(", "),
-            canary,
-        ];
-        forms.iter().any(|form| text.contains(form))
-    };
-    PLACES.iter().filter(shown).map(|place| (*place).to_owned()).collect()
+    let shown = FORMS.iter().filter(|(_, forms)| forms.iter().any(|form| text.contains(form.as_str())));
+    shown.map(|(place, _)| (*place).to_owned()).collect()
 }
 
 /// Everything that takes a secret, but for the servers of the distributed way. `give` writes a secret down, as text of its
-/// own or as the name of where it stands.
-fn config(upstream: &str, give: &dyn Fn(&str, &str) -> String) -> String {
+/// own or as the name of where it stands; one that is offered is kept in the file `offered`.
+fn config(upstream: &str, offered: &Path, give: &dyn Fn(&str, &str) -> String) -> String {
     let plain = |place| give(place, &canary(place));
     let pair = |place| give(place, &format!("user:{}", canary(place)));
     let base64 = |place| give(place, &format!("whsec_{}", STANDARD.encode(canary(place))));
@@ -95,6 +103,8 @@ fn config(upstream: &str, give: &dyn Fn(&str, &str) -> String) -> String {
         source("graph", "microsoft-graph", plain("graph")),
         source("twilio", "twilio", plain("twilio")) + "url = \"https://hooks.example.com/webhooks/twilio\"\n",
         source("plaid", "plaid", pair("plaid")),
+        source("meta", "whatsapp", plain("meta")) + &format!("verify_token = {}\n", plain("word")),
+        format!("[[source]]\nname = \"asana\"\nprovider = \"asana\"\noffered_secret = {offered:?}\n"),
         spelled("basic", pair("basic"), "kind = \"basic\"\nat = \"header:Authorization\""),
         spelled("plain", plain("plain"), "kind = \"plain-hash\"\nsigned = \"{secret}{body}\"\nheader = \"X-Sig\""),
         spelled("jwt", plain("jwt"), "kind = \"jwt\"\nheader = \"X-Sig\"\nbody_claim = \"sha256\""),
@@ -157,9 +167,16 @@ fn starting(log: &str) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
 }
 
 async fn tidegate(arguments: &[&str], variables: &[(String, String)]) -> Result<String> {
+    Ok(words(&output(arguments, variables).await?))
+}
+
+async fn output(arguments: &[&str], variables: &[(String, String)]) -> Result<Output> {
     let mut command = Command::new(binary("tidegate")?);
-    let output = command.args(arguments).envs(variables.iter().cloned()).output().await?;
-    Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    Ok(command.args(arguments).envs(variables.iter().cloned()).output().await?)
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 async fn get(url: &str, bearer: Option<&str>) -> Result<String> {
@@ -182,9 +199,16 @@ fn what_is_searched_for_is_found() {
             format!("Basic {}", STANDARD.encode(format!("user:{canary}"))),
             format!("whsec_{}", STANDARD.encode(&canary)),
             hex::encode(&canary),
+            hex::encode_upper(&canary),
             format!("{:?}", canary.as_bytes()),
         ];
         assert!(forms.iter().all(|form| shown_in(form) == [place]), "{place}");
+        for before in ["", "a", "ab", "abc", "{\"a\":\""] {
+            let text = format!("{before}{canary}\"}}");
+            for form in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text), hex::encode(&text)] {
+                assert_eq!(shown_in(&form), [place], "behind {before:?}: {form}");
+            }
+        }
     }
     assert!(shown_in("canary-hmac").is_empty());
 }
@@ -197,8 +221,9 @@ fn no_configuration_right_or_wrong_shows_a_secret() {
     let servers = ["rabbit", "redis", "postgres"]
         .into_iter()
         .fold(servers.to_owned(), |text, place| text.replace(&place.to_uppercase(), &canary(place)));
-    let text = format!("{}{servers}", config("http://127.0.0.1:1", &literally));
-    assert_eq!(shown_in(&text).len(), PLACES.len(), "every canary is planted: {:?}", shown_in(&text));
+    let text = format!("{}{servers}", config("http://127.0.0.1:1", Path::new("/nowhere/offered"), &literally));
+    let planted = PLACES.into_iter().filter(|place| *place != OFFERED).collect::<Vec<_>>();
+    assert_eq!(shown_in(&text), planted, "every canary is planted");
     let parsed = Config::parse("tidegate.toml", &text, &|_| None).expect("the configuration is right");
     check(&parsed);
     check(&parsed.warnings);
@@ -295,7 +320,7 @@ impl Planted {
                 format!("{{ value = \"file:{}\", trim = true }}", file.display())
             }
         };
-        let text = config(upstream, &give);
+        let text = config(upstream, &files.join("offered-secret"), &give);
         std::fs::write(folder.path().join("tidegate.toml"), format!("{text}{more}"))?;
         let variables = variables.into_inner();
         Ok(Self { folder, variables })
@@ -333,6 +358,8 @@ async fn nothing_that_a_process_says_shows_a_secret() -> Result<()> {
     let mut said = running.command(&["check"]).await?;
     ensure!(said.contains("right"), "{said}");
     said += &running.receives().await?;
+    said += &running.is_offered_a_secret().await?;
+    said += &running.rejects().await?;
     for (number, system) in ["crm", "stock", "payment", "notify", "analytics"].iter().enumerate() {
         turn.store(number, Ordering::Relaxed);
         said += &running.takes_an_order(system).await?;
@@ -344,8 +371,9 @@ async fn nothing_that_a_process_says_shows_a_secret() -> Result<()> {
     }
     said += &looked_at(&running.door, &running.admin, &running.api).await?;
     for command in [&["events"][..], &["events", "show", "crm"], &["dead", "list"], &["dead", "list", "--json"]] {
-        said += &running.command(&[command, &["--admin", &running.admin]].concat()).await?;
+        said += &running.operates(command).await?;
     }
+    said += &running.explains().await?;
     upstream.stop().await;
     said += &get(&format!("{}/weather/Paris", running.api), Some(&canary("shop"))).await?;
     said += &dev.said().await?;
@@ -384,6 +412,91 @@ impl Running {
         Ok(said)
     }
 
+    /// The secret that a provider offers is taken and used, and no other one is. The answer repeats it in a header, as
+    /// the protocol wants; nothing else does.
+    async fn is_offered_a_secret(&self) -> Result<String> {
+        let (url, offered) = (format!("{}/webhooks/asana", self.door), canary(OFFERED));
+        let offer = |secret: &str| client().post(&url).header("x-hook-secret", secret).body("{}").send();
+        let taken = offer(&offered).await?;
+        let repeated = taken.headers().get("x-hook-secret").and_then(|value| value.to_str().ok());
+        ensure!(repeated == Some(offered.as_str()), "{taken:?}");
+        let mut said = taken.text().await?;
+        let body = r#"{"events":[{"action":"changed","resource":{"resource_type":"task"}}]}"#;
+        let event = |signature: String| client().post(&url).header("x-hook-signature", signature).body(body).send();
+        let accepted = event(hmac_hex(&offered, &[body.as_bytes()])).await?.text().await?;
+        ensure!(accepted.contains("accepted"), "{accepted}");
+        said += &accepted;
+        for refused in [event("00".repeat(32)).await?, offer("a-secret-of-a-stranger-who-would").await?] {
+            ensure!(refused.status().as_u16() == 401, "{refused:?}");
+            said += &format!("{:?} {}", refused.headers().clone(), refused.text().await?);
+        }
+        Ok(said)
+    }
+
+    /// Requests that do not verify, with secrets of ours wherever a sender may put one: they are kept without.
+    async fn rejects(&self) -> Result<String> {
+        let (word, offered) = (canary("word"), canary(OFFERED));
+        let [meta, hmac, asana] = ["meta", "hmac", "asana"].map(|source| format!("{}/webhooks/{source}", self.door));
+        let ask = |word: &str| format!("{meta}?hub.mode=subscribe&hub.verify_token={word}&hub.challenge=1158201444");
+        let mut said = get(&ask(&word), None).await?;
+        ensure!(said.starts_with("200") && said.contains("1158201444"), "the word is the one: {said}");
+        said += &get(&ask(&format!("{word}x")), None).await?;
+        let http = client();
+        for request in [
+            http.post(format!("{meta}?hub.verify_token={word}")),
+            http.post(&asana).header("x-hook-signature", "00").bearer_auth(&offered),
+            http.post(&hmac).header("x-hook-secret", &offered),
+            http.post(&hmac).header("x-word", &word),
+            http.post(&hmac).header("cookie", format!("word={word}; offered={offered}")),
+            http.post(&hmac).body(format!("{{\"word\":\"{word}\"}}")),
+            http.post(&hmac).body(format!("{{\"offered\":\"{offered}\"}}")),
+            http.post(format!("{hmac}?last")),
+        ] {
+            let answer = request.send().await?;
+            ensure!(answer.status().is_client_error(), "{answer:?}");
+            said += &answer.text().await?;
+        }
+        Ok(said)
+    }
+
+    /// All that is told of the requests that were kept.
+    async fn explains(&self) -> Result<String> {
+        let (url, token) = (format!("{}/v1/rejected", self.admin), canary("admin"));
+        let rows = eventually("the last one is kept", SOON, || async {
+            let asked = client().get(format!("{url}?limit=1000")).bearer_auth(&token).send().await;
+            let found = asked.map_err(|error| error.to_string())?.json().await;
+            let found: Value = found.map_err(|error| error.to_string())?;
+            let rows = found["items"].as_array().cloned().unwrap_or_default();
+            let is_there = rows.iter().any(|row| row["target"] == "/webhooks/hmac?last");
+            if is_there { Ok(rows) } else { Err(found.to_string()) }
+        })
+        .await?;
+        let mut said = json!(rows).to_string();
+        for row in &rows {
+            let id = row["id"].as_str().context("an id")?;
+            said += &get(&format!("{url}/{id}"), Some(&token)).await?;
+            for command in [&["rejected", "show", id][..], &["explain", id]] {
+                said += &self.operates(command).await?;
+            }
+        }
+        for command in [&["rejected", "list"][..], &["rejected", "list", "--json", "--limit", "1000"]] {
+            said += &self.operates(command).await?;
+        }
+        // Each in its place, with a marker where the secret was.
+        for name in ["hub.verify_token=", "x-hook-secret: ", "x-word: ", "authorization: "] {
+            ensure!(said.contains(&format!("{name}sealed-")), "{name} in {said}");
+        }
+        Ok(said)
+    }
+
+    /// A command to the admin API, which must be answered.
+    async fn operates(&self, arguments: &[&str]) -> Result<String> {
+        let token = [("TIDEGATE_ADMIN_TOKEN".to_owned(), canary("admin"))];
+        let output = output(&[arguments, &["--admin", &self.admin]].concat(), &token).await?;
+        ensure!(output.status.success(), "{arguments:?}: {}", words(&output));
+        Ok(words(&output))
+    }
+
     /// What this system refuses, with all that it was sent in its answer.
     async fn takes_an_order(&self, system: &str) -> Result<String> {
         let file = self.planted.folder.path().join("order.json");
@@ -411,7 +524,7 @@ async fn looked_at(door: &str, admin: &str, api: &str) -> Result<String> {
     for url in [format!("{door}/health"), format!("{door}/ready"), format!("{admin}/health")] {
         seen += &get(&url, None).await?;
     }
-    for path in ["/metrics", "/v1/events", "/v1/dead-letters", "/openapi.json", "/docs/"] {
+    for path in ["/metrics", "/v1/events", "/v1/dead-letters", "/v1/rejected", "/openapi.json", "/docs/"] {
         for token in [None, Some("wrong"), Some(&*canary("admin"))] {
             seen += &get(&format!("{admin}{path}"), token).await?;
         }
