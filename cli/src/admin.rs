@@ -61,6 +61,8 @@ pub(crate) struct Admin {
     http: reqwest::Client,
     base: Url,
     token: Option<Secret>,
+    /// Who else may have what is not found, where nobody said whom to ask.
+    elsewhere: Option<&'static str>,
 }
 
 /// One page of a list.
@@ -105,7 +107,10 @@ impl AtDoor {
                 };
                 Admin::try_new(&listen.to_string(), config.admin.token)
             }
-            None => Admin::try_new(self.admin.as_deref().unwrap_or(USUAL), None),
+            None => {
+                let admin = Admin::try_new(self.admin.as_deref().unwrap_or(USUAL), None)?;
+                Ok(Admin { elsewhere: self.admin.is_none().then_some(USUAL_INGEST), ..admin })
+            }
         }
     }
 }
@@ -115,7 +120,7 @@ impl Admin {
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let base = Url::parse(&base).with_context(|| format!("{base:?} is not a URL"))?;
         let token = token.or_else(|| environment::variable(TOKEN).map(Secret::new));
-        Ok(Self { http: reqwest::Client::builder().no_proxy().build()?, base, token })
+        Ok(Self { http: reqwest::Client::builder().no_proxy().build()?, base, token, elsewhere: None })
     }
 
     /// Asks, and reads the answer or the problem in it.
@@ -143,7 +148,7 @@ impl Admin {
             Ok(problem) if problem.error.code == "unauthorized" => {
                 bail!("{}; put the token into {TOKEN}, or name the configuration with --config", problem.error.message)
             }
-            Ok(problem) => bail!("{} ({})", problem.error.message, problem.error.code),
+            Ok(problem) => bail!("{}", said(&problem, self.elsewhere)),
             Err(_) => bail!("{} answered {status}; is that Tidegate's admin API?", self.base),
         }
     }
@@ -178,6 +183,15 @@ impl Admin {
     }
 }
 
+/// A problem as text for people, and whom else to ask where it is that there is nothing.
+fn said(problem: &Problem, elsewhere: Option<&str>) -> String {
+    let said = format!("{} ({})", problem.error.message, problem.error.code);
+    match elsewhere.filter(|_| problem.error.code == "not_found") {
+        Some(url) => format!("{said}; an ingest by itself is asked with --admin {url}, or with --config FILE"),
+        None => said,
+    }
+}
+
 /// A field of a row as text for people.
 pub(crate) fn text(row: &Value, field: &str) -> String {
     match &row[field] {
@@ -191,4 +205,18 @@ pub(crate) fn text(row: &Value, field: &str) -> String {
 pub(crate) fn time(row: &Value, field: &str) -> String {
     let full = text(row, field);
     full.parse::<jiff::Timestamp>().map_or(full, |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_was_named_for_and_is_not_found_is_looked_for_at_an_ingest() {
+        let problem = |code: &str| Problem::new(code, "nothing is here".to_owned(), "r-1");
+        let (absent, other) = (problem("not_found"), problem("unavailable"));
+        assert!(said(&absent, Some(USUAL_INGEST)).contains("--admin http://127.0.0.1:3003"));
+        assert_eq!(said(&absent, None), "nothing is here (not_found)");
+        assert_eq!(said(&other, Some(USUAL_INGEST)), "nothing is here (unavailable)");
+    }
 }

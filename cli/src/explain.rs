@@ -85,8 +85,9 @@ fn offline(arguments: &Arguments, config: &Config, request: &[u8]) -> anyhow::Re
         received: Received { method, target, headers, body },
         received_at: arguments.received_at.unwrap_or_else(Timestamp::now),
         source: source.suspect(),
+        verifier: &source.verifier,
         others: &others,
-        key: None,
+        key: Err("with --file nobody is asked for it"),
     });
     Ok(json!(cause.explanation()))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use metrics::Counter;
-use tidegate_shared::config::{Config, Rate};
+use tidegate_shared::config::{Config, Rate, SourceConfig};
 use tidegate_shared::event::SourceName;
 use tidegate_shared::rate::Bucket;
 use tidegate_shared::rejected::{BODY_KEPT_MAX, Bounds, RejectedRequest, Ring, RingError, Sealer};
@@ -21,6 +21,7 @@ use tidegate_shared::telemetry::chain;
 use tokio::sync::Notify;
 
 use crate::error::IngestError;
+use crate::offered::with_offered;
 use crate::receive::RawRequest;
 use crate::respond;
 
@@ -40,11 +41,44 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// each other out, and what came before them.
 const TAKEN_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
+/// What knows every credential.
+#[derive(Debug)]
+enum Sealers {
+    /// All of them are configured.
+    Ready(Arc<Sealer>),
+    /// Providers of some of these sources offer theirs while we run.
+    Offered(Vec<SourceConfig>),
+}
+
+impl Sealers {
+    fn new(config: &Config) -> Self {
+        let mut sources = config.sources.values();
+        if sources.any(|source| source.offered_secret.is_some()) {
+            Self::Offered(config.sources.values().cloned().collect())
+        } else {
+            Self::Ready(Arc::new(Sealer::new(config.sources.values())))
+        }
+    }
+
+    /// The one that knows what has been offered until now, which is in files.
+    fn now(&self) -> Arc<Sealer> {
+        match self {
+            Self::Ready(sealer) => Arc::clone(sealer),
+            Self::Offered(sources) => {
+                let known = |source: &SourceConfig| with_offered(source).ok().flatten();
+                let sources: Vec<_> =
+                    sources.iter().map(|source| known(source).unwrap_or_else(|| source.clone())).collect();
+                Arc::new(Sealer::new(sources.iter()))
+            }
+        }
+    }
+}
+
 /// The rejected requests of the door.
 #[derive(Debug)]
 pub struct Rejected {
     ring: Ring,
-    sealer: Arc<Sealer>,
+    sealers: Arc<Sealers>,
     waiting: Arc<Waiting>,
     keep: usize,
     /// `retention.inbox`
@@ -59,7 +93,7 @@ impl Rejected {
         (settings.keep > 0).then(|| {
             Arc::new(Self {
                 ring: Ring::new(config.rejected_path(), bounds),
-                sealer: Arc::new(Sealer::new(config.sources.values())),
+                sealers: Arc::new(Sealers::new(config)),
                 waiting: Arc::default(),
                 keep: settings.keep,
                 inbox: config.retention.inbox,
@@ -99,8 +133,11 @@ impl Rejected {
         if taken.is_empty() {
             return Duration::ZERO;
         }
-        let (count, sealer) = (taken.len() as u64, Arc::clone(&self.sealer));
-        let seal = move || taken.into_iter().map(|request| sealer.seal(request)).collect::<Vec<_>>();
+        let (count, sealers) = (taken.len() as u64, Arc::clone(&self.sealers));
+        let seal = move || {
+            let sealer = sealers.now();
+            taken.into_iter().map(|request| sealer.seal(request)).collect::<Vec<_>>()
+        };
         let written = match tokio::task::spawn_blocking(seal).await {
             Ok(sealed) => self.ring.keep(sealed).await,
             Err(_) => Err(RingError::Closed),

@@ -382,10 +382,12 @@ async fn a_request_in_a_file_is_explained_with_the_secret_that_was_offered() -> 
     let body = "{\"events\":[{}]}";
     let signature = sender::hmac_hex("the secret that was offered", &[body.as_bytes()]);
     std::fs::write(&request, format!("POST /webhooks/asana HTTP/1.1\nX-Hook-Signature: {signature}\n\n{body}"))?;
-    for (secret, cause) in
-        [("the secret that was offered", "verifies_now"), ("another secret, by a stranger", "unexplained")]
-    {
-        std::fs::write(&offered, secret)?;
+    for (secret, cause) in [
+        (None, "no_secret_offered"),
+        (Some("the secret that was offered"), "verifies_now"),
+        (Some("another secret, by a stranger"), "unexplained"),
+    ] {
+        secret.map(|secret| std::fs::write(&offered, secret)).transpose()?;
         let mut command = Command::new(binary("tidegate")?);
         command.args(["explain", "--source", "asana", "--json", "--file"]).arg(&request).arg("--config").arg(&config);
         let output = command.output().await?;

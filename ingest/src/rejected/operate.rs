@@ -10,6 +10,7 @@ use tidegate_shared::event::SourceName;
 use tidegate_shared::rejected::{RejectedRequest, RingError, Row, SealedRequest};
 use tidegate_shared::signature::explain::{Cause, Explanation, Question, Suspect, explain};
 use tidegate_shared::signature::{FetchedKey, Received};
+use tidegate_shared::telemetry::chain;
 use utoipa::ToSchema;
 
 use super::Rejected;
@@ -103,16 +104,16 @@ impl Door {
                 advice: "Configure it again, or leave the request to be pushed out.".to_owned(),
             });
         };
-        let sealer = Arc::clone(&rejected.sealer);
-        let open = move || sealed.opened(&sealer.likely(&sealed.request().source));
+        let sealers = Arc::clone(&rejected.sealers);
+        let open = move || sealed.opened(&sealers.now().likely(&sealed.request().source));
         let (request, left) = tokio::task::spawn_blocking(open).await.map_err(|_| RingError::Closed)?;
-        let needed = match raw(own, &request) {
-            Some(raw) => self.key_of(&raw).await.unwrap_or_default(),
+        let key = match raw(own, &request) {
+            Some(raw) => self.key_of(&raw).await.map_err(|error| chain(&error).to_string()),
             None => return Ok(Cause::BodyNotKept.explanation()),
         };
         let configs: BTreeMap<SourceName, SourceConfig> =
             self.sources.iter().map(|(name, source)| (name.clone(), source.present().clone())).collect();
-        let search = move || explain_request(&configs, &request, needed.as_ref());
+        let search = move || explain_request(&configs, &request, &key);
         let cause = tokio::task::spawn_blocking(search).await.map_err(|_| RingError::Closed)?;
         // A credential that no candidate opened is not ours, nor ours written otherwise.
         let is_unknown = left > 0 && cause == Cause::Unexplained && own.config.scheme.kind.is_token();
@@ -161,8 +162,8 @@ impl Door {
             let message = "it came so long ago that its event may have been applied and forgotten: see retention.inbox";
             return refused("too_old", message.to_owned());
         }
-        let sealer = Arc::clone(&rejected.sealer);
-        let open = move || sealed.opened(&sealer.exact(&sealed.request().source)).0;
+        let sealers = Arc::clone(&rejected.sealers);
+        let open = move || sealed.opened(&sealers.now().exact(&sealed.request().source)).0;
         let request = tokio::task::spawn_blocking(open).await.map_err(|_| RingError::Closed)?;
         let Some(raw) = raw(source, &request) else {
             return refused("body_not_kept", "it was not kept whole; have it sent again".to_owned());
@@ -191,11 +192,18 @@ fn raw(source: &Source, request: &RejectedRequest) -> Option<RawRequest> {
 fn explain_request(
     sources: &BTreeMap<SourceName, SourceConfig>,
     request: &RejectedRequest,
-    key: Option<&FetchedKey>,
+    key: &Result<Option<FetchedKey>, String>,
 ) -> Cause {
     let (Some(own), Some(body)) = (sources.get(&request.source), &request.body) else { return Cause::BodyNotKept };
     let others: Vec<Suspect<'_>> =
         sources.values().filter(|source| source.name != request.source).map(SourceConfig::suspect).collect();
     let received = Received { method: &request.method, target: &request.target, headers: &request.headers, body };
-    explain(&Question { received, received_at: request.received_at, source: own.suspect(), others: &others, key })
+    explain(&Question {
+        received,
+        received_at: request.received_at,
+        source: own.suspect(),
+        verifier: &own.verifier,
+        others: &others,
+        key: key.as_ref().map(Option::as_ref).map_err(String::as_str),
+    })
 }

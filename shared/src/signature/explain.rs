@@ -9,18 +9,21 @@ use secrecy::zeroize::Zeroizing;
 use super::key::Key;
 use super::received::Reader;
 use super::{
-    DatedSecret, Encoding, FetchedKey, Hash, KeyForm, Received, Scheme, Secret, SignatureFormat, TimestampUnit,
-    Verifier, VerifyError,
+    DatedSecret, Encoding, FetchedKey, Hash, Judgement, KeyForm, Received, Scheme, Secret, SignatureFormat,
+    TimestampUnit, Verifier, VerifyError,
 };
 
 mod body;
 mod cause;
+mod fetched;
+mod handshake;
 mod other;
 mod text;
 mod url;
 
 pub use body::{BodyChange, JsonLayout};
 pub use cause::{Cause, Explanation};
+pub use fetched::KeyCause;
 pub use text::{TextChange, credentials, sent_as};
 pub use url::UrlPart;
 
@@ -46,40 +49,68 @@ pub struct Question<'a> {
     pub received_at: Timestamp,
     /// The source that it was sent to.
     pub source: Suspect<'a>,
+    /// What judges that source's requests.
+    pub verifier: &'a Verifier,
     /// The other sources.
     pub others: &'a [Suspect<'a>],
-    /// The key that the request names, where its provider keeps it.
-    pub key: Option<&'a FetchedKey>,
+    /// The key that the request names, where its provider keeps it; or, as a clause, why it is not at hand.
+    pub key: Result<Option<&'a FetchedKey>, &'a str>,
 }
 
 /// Says why the request does not verify. It takes some hundred signatures of the body: not for the door's own thread.
 #[must_use]
 pub fn explain(question: &Question<'_>) -> Cause {
-    let Question { received, received_at, source, .. } = question;
-    let Ok(verifier) = Verifier::try_new_dated(source.scheme.clone(), source.secrets) else {
-        return Cause::Unexplained;
-    };
-    let verified = match question.key {
-        Some(key) => verifier.verify_with(received, *received_at, key),
-        None => verifier.verify(received, *received_at),
-    };
-    match verified {
-        Ok(_) => Cause::Verifies,
-        Err(VerifyError::StaleTimestamp { age, tolerance }) => {
-            question.timestamp_unit().unwrap_or(Cause::Clock { age, tolerance })
-        }
-        Err(VerifyError::Duplicate { place }) => Cause::SentTwice { place },
-        Err(VerifyError::MissingSignature { place }) => question.search().unwrap_or(Cause::NotSigned { place }),
-        Err(VerifyError::InvalidSignature) => question.search().unwrap_or(Cause::Unexplained),
-        Err(VerifyError::MissingEventId) if verifier.is_proven(received, *received_at, question.key) => {
-            Cause::NoEventId
-        }
-        Err(VerifyError::MissingEventId) => question.search().unwrap_or(Cause::NoEventId),
-        Err(VerifyError::MalformedRequest { what }) => question.search().unwrap_or(Cause::Malformed { what }),
-    }
+    question.handshake().unwrap_or_else(|| question.signed())
 }
 
 impl Question<'_> {
+    /// What is to be said of an event, or of a handshake that is proven as events are.
+    fn signed(&self) -> Cause {
+        let Self { received, received_at, verifier, .. } = self;
+        let judged = match (verifier.needs(received), self.key) {
+            (Err(error), _) => Err(error),
+            (Ok(Some(_)), Err(why)) => return self.search().unwrap_or_else(|| self.without_key(why)),
+            (Ok(_), _) => verifier.judge(received, *received_at, self.fetched_key()),
+        };
+        match judged {
+            Ok(Judgement::Event(_)) => Cause::Verifies,
+            Ok(Judgement::Handshake(_)) => Cause::Handshake,
+            Err(VerifyError::StaleTimestamp { age, tolerance }) => {
+                self.timestamp_unit().unwrap_or(Cause::Clock { age, tolerance })
+            }
+            Err(VerifyError::Duplicate { place }) => Cause::SentTwice { place },
+            Err(VerifyError::MissingSignature { place }) => self.search().unwrap_or(Cause::NotSigned { place }),
+            Err(VerifyError::InvalidSignature) => self.search().unwrap_or_else(|| self.unexplained()),
+            Err(VerifyError::MissingEventId) => self.search_unproven().unwrap_or(Cause::NoEventId),
+            Err(VerifyError::MalformedRequest { what }) => self.search_unproven().unwrap_or(Cause::Malformed { what }),
+        }
+    }
+
+    /// What is left to say where nothing makes the signature right.
+    fn unexplained(&self) -> Cause {
+        let Suspect { scheme, secrets, .. } = self.source;
+        if scheme.kind.fetches_keys() {
+            self.unmatched()
+        } else if secrets.is_empty() {
+            Cause::NoSecretOffered
+        } else if secrets.iter().any(|dated| dated.validity.includes(self.received_at)) {
+            Cause::Unexplained
+        } else {
+            Cause::NoSecretCounts
+        }
+    }
+
+    /// The key that the request names, where it is needed and at hand.
+    fn fetched_key(&self) -> Option<&FetchedKey> {
+        self.key.ok().flatten()
+    }
+
+    /// The same as [`Self::search`], unless the signature is right and something else is not.
+    fn search_unproven(&self) -> Option<Cause> {
+        let is_proven = self.verifier.is_proven(&self.received, self.received_at, self.fetched_key());
+        if is_proven { None } else { self.search() }
+    }
+
     /// Everything that is tried, the nearest first.
     fn search(&self) -> Option<Cause> {
         self.secret_date()
@@ -92,6 +123,7 @@ impl Question<'_> {
             .or_else(|| self.timestamp_unit())
             .or_else(|| self.same_vendor())
             .or_else(|| self.other_source())
+            .or_else(|| self.topic())
             .or_else(|| self.other_provider())
     }
 
@@ -105,7 +137,7 @@ impl Question<'_> {
         if keys.is_empty() && scheme.kind.has_secrets() {
             return false;
         }
-        let key = self.key.filter(|_| scheme.kind == self.source.scheme.kind);
+        let key = self.fetched_key().filter(|_| scheme.kind == self.source.scheme.kind);
         Verifier::trial(scheme.clone(), keys).is_proven(received, self.received_at, key)
     }
 

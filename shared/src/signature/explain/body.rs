@@ -32,7 +32,7 @@ pub enum BodyChange {
     Layout(JsonLayout),
     /// The signed JSON had its keys in order.
     KeysSorted,
-    /// The signed JSON wrote some characters otherwise, such as `\u00fc` for `ü`.
+    /// The signed JSON wrote some characters otherwise, such as `\u00fc` for `ü`, or `<` for `\u003c`.
     Escapes,
     /// An empty body was signed.
     Empty,
@@ -72,7 +72,10 @@ impl JsonLayout {
 pub(super) fn before(body: &[u8]) -> impl Iterator<Item = (BodyChange, Vec<u8>)> + '_ {
     let others = ends(body).into_iter().chain(charsets(body));
     let empty = std::iter::once_with(|| (BodyChange::Empty, Vec::new()));
-    others.chain(std::iter::once_with(|| json(body)).flatten()).chain(empty).filter(move |(_, other)| other != body)
+    others
+        .chain(std::iter::once_with(move || json(body)).flatten())
+        .chain(empty)
+        .filter(move |(_, other)| other != body)
 }
 
 fn ends(body: &[u8]) -> Vec<(BodyChange, Vec<u8>)> {
@@ -118,29 +121,18 @@ fn charsets(body: &[u8]) -> Option<(BodyChange, Vec<u8>)> {
     bytes.map(|bytes| (BodyChange::Latin1ToUtf8, bytes))
 }
 
-/// The same JSON in every layout, with its keys as they are and in order, with its characters as they are and escaped.
-fn json(body: &[u8]) -> Vec<(BodyChange, Vec<u8>)> {
-    let Ok(document) = serde_json::from_slice::<&RawValue>(body) else { return Vec::new() };
-    let text = document.get();
-    let mut all = Vec::new();
-    let sorted = sorted(text, DEPTH_MAX);
-    for (text, is_sorted) in [(Some(text), false), (sorted.as_deref(), true)] {
-        let Some(text) = text else { continue };
-        let as_is = (!is_sorted).then(|| (None, text.to_owned()));
-        let laid_out = JsonLayout::ALL.map(|layout| (Some(layout), laid_out(text, layout)));
-        for (layout, text) in as_is.into_iter().chain(laid_out) {
-            let change = match layout {
-                _ if is_sorted => BodyChange::KeysSorted,
-                Some(layout) => BodyChange::Layout(layout),
-                None => BodyChange::Escapes,
-            };
-            let ascii = ascii(&text);
-            let escaped = [ascii.replace('/', "\\/"), text.replace('/', "\\/"), ascii, literal(&text)];
-            all.push((change, text.into_bytes()));
-            all.extend(escaped.into_iter().map(|text| (change, text.into_bytes())));
-        }
-    }
-    all
+/// The same JSON in every layout, with its keys as they are and in order, each as every kind of program spells it. Made
+/// one at a time: together they would be a hundred times the body.
+fn json(body: &[u8]) -> impl Iterator<Item = (BodyChange, Vec<u8>)> {
+    let text = serde_json::from_slice::<&RawValue>(body).ok().map(RawValue::get);
+    let in_order = text.and_then(|text| sorted(text, DEPTH_MAX));
+    let as_is = text.map(|text| (BodyChange::Escapes, text.to_owned()));
+    let layouts = || JsonLayout::ALL.into_iter();
+    let unsorted = layouts().filter_map(move |layout| Some((BodyChange::Layout(layout), laid_out(text?, layout))));
+    let sorted =
+        layouts().filter_map(move |layout| Some((BodyChange::KeysSorted, laid_out(in_order.as_deref()?, layout))));
+    let texts = as_is.into_iter().chain(unsorted).chain(sorted);
+    texts.flat_map(|(change, text)| spelled(text).map(move |text| (change, text.into_bytes())))
 }
 
 /// Lays JSON out anew, without a change to any string or number.
@@ -231,19 +223,67 @@ fn sorted(json: &str, depth_left: usize) -> Option<String> {
     }
 }
 
-/// With every character that is not ASCII as `\uXXXX`.
-fn ascii(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_ascii() {
-            out.push(c);
-            continue;
+/// JSON as it is, and with its characters as every kind of program writes them.
+fn spelled(json: String) -> impl Iterator<Item = String> {
+    let plain = literal(&json);
+    std::iter::once(json).chain(Spelling::ALL.into_iter().map(move |spelling| spelling.write(&plain)))
+}
+
+/// How a program writes the characters that JSON lets stand as they are.
+struct Spelling {
+    /// Which of them it escapes.
+    escapes: fn(char) -> bool,
+    /// What it escapes a unit of UTF-16 as.
+    unit: fn(u16) -> String,
+    /// What it writes for a slash.
+    slash: &'static str,
+}
+
+impl Spelling {
+    const ALL: [Self; 8] = [
+        Self { escapes: |_| false, unit: in_lower_case, slash: "/" },
+        Self { escapes: |_| false, unit: in_lower_case, slash: "\\/" },
+        // Python's, PHP's, Java's.
+        Self { escapes: is_beyond_ascii, unit: in_lower_case, slash: "/" },
+        Self { escapes: is_beyond_ascii, unit: in_lower_case, slash: "\\/" },
+        Self { escapes: is_beyond_ascii, unit: in_upper_case, slash: "/" },
+        // Go's and Ruby on Rails', which web pages can hold.
+        Self { escapes: is_unsafe_in_html, unit: in_lower_case, slash: "/" },
+        Self { escapes: |c| is_unsafe_in_html(c) || is_beyond_ascii(c), unit: in_lower_case, slash: "/" },
+        Self { escapes: |c| is_unsafe_in_html(c) || is_beyond_ascii(c), unit: in_upper_case, slash: "/" },
+    ];
+
+    /// Writes JSON whose characters stand as they are wherever they can.
+    fn write(&self, plain: &str) -> String {
+        let mut out = String::with_capacity(plain.len());
+        for c in plain.chars() {
+            if (self.escapes)(c) {
+                out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| (self.unit)(*unit)));
+            } else if c == '/' {
+                out.push_str(self.slash);
+            } else {
+                out.push(c);
+            }
         }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            out.push_str(&format!("\\u{unit:04x}"));
-        }
+        out
     }
-    out
+}
+
+fn in_lower_case(unit: u16) -> String {
+    format!("\\u{unit:04x}")
+}
+
+fn in_upper_case(unit: u16) -> String {
+    format!("\\u{unit:04X}")
+}
+
+fn is_beyond_ascii(c: char) -> bool {
+    !c.is_ascii()
+}
+
+/// Whether it means something in HTML, or ends a line of JavaScript.
+fn is_unsafe_in_html(c: char) -> bool {
+    matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}')
 }
 
 /// With the characters that `\uXXXX` and `\/` stand for, where they need no escape.
@@ -269,11 +309,12 @@ fn literal(json: &str) -> String {
     out
 }
 
-/// The character that is not ASCII and begins `escape`, and how long that is there.
+/// The character that begins `escape` and needs no escape, and how long that is there.
 fn unescaped(escape: &str) -> Option<(char, usize)> {
     let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
     let units = [Some(unit(escape)?), escape.get(6..).and_then(unit)];
     let mut decoded = char::decode_utf16(units.into_iter().flatten());
     let c = decoded.next()?.ok()?;
-    (!c.is_ascii()).then(|| (c, 6 * c.len_utf16()))
+    let needs_escape = c.is_ascii_control() || matches!(c, '"' | '\\');
+    (!needs_escape).then(|| (c, 6 * c.len_utf16()))
 }

@@ -6,14 +6,24 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{BodyChange, JsonLayout, TextChange, UrlPart};
+use super::{BodyChange, JsonLayout, KeyCause, TextChange, UrlPart};
 use crate::signature::{Encoding, Hash, KeyForm, Location, SignatureFormat, TimestampUnit, Validity};
+
+/// What to do first where another scheme would fit.
+const RIGHT_PRESET: &str = "Look whether the preset is the right one";
 
 /// Why a request did not verify.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// It verifies by the present configuration.
     Verifies,
+    /// It is no event: its provider asks, and is answered.
+    Handshake,
+    /// It is a handshake, and does not have the word that was agreed on for those.
+    HandshakeWord {
+        /// Where it should stand.
+        place: Location,
+    },
     /// There is no signature.
     NotSigned {
         /// Where it should stand.
@@ -127,6 +137,12 @@ pub enum Cause {
     },
     /// What was sent in the place of the secret is none that is known.
     UnknownCredential,
+    /// It is about a key that its provider keeps.
+    Key(KeyCause),
+    /// The provider offers the secret, and has not yet.
+    NoSecretOffered,
+    /// By their dates, none of the secrets counted when the request was received.
+    NoSecretCounts,
     /// The body was too large to be kept, or could not be kept without a secret in it.
     BodyNotKept,
     /// Nothing that was tried makes the signature right.
@@ -152,6 +168,8 @@ impl Cause {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Verifies => "verifies_now",
+            Self::Handshake => "handshake",
+            Self::HandshakeWord { .. } => "handshake_word",
             Self::NotSigned { .. } => "not_signed",
             Self::SentTwice { .. } => "sent_twice",
             Self::Clock { .. } => "clock_skew",
@@ -171,6 +189,9 @@ impl Cause {
             Self::OtherSecret { .. } => "secret_of_other_source",
             Self::OtherProvider { .. } => "other_provider",
             Self::UnknownCredential => "unknown_credential",
+            Self::Key(cause) => cause.code(),
+            Self::NoSecretOffered => "no_secret_offered",
+            Self::NoSecretCounts => "no_secret_counts",
             Self::BodyNotKept => "body_not_kept",
             Self::Unexplained => "unexplained",
         }
@@ -179,13 +200,23 @@ impl Cause {
     /// The cause in words.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
-        let explained = !matches!(self, Self::UnknownCredential | Self::BodyNotKept | Self::Unexplained);
+        let explained = !matches!(
+            self,
+            Self::UnknownCredential
+                | Self::Key(KeyCause::Unknown { .. } | KeyCause::Unnamed | KeyCause::Unmatched { .. })
+                | Self::BodyNotKept
+                | Self::Unexplained
+        );
         Explanation { cause: self.code(), explained, why: self.why(), advice: self.advice() }
     }
 
     fn why(&self) -> String {
         match self {
             Self::Verifies => "The request verifies by the present configuration, as of when it was received.".into(),
+            Self::Handshake => "The request is a handshake, which is answered and never becomes an event.".into(),
+            Self::HandshakeWord { place } => {
+                format!("The request is a handshake, and what stands at {place} is not the source's verify_token.")
+            }
             Self::NotSigned { place } => format!("The request carries no signature: there is nothing at {place}."),
             Self::SentTwice { place } => format!("The value at {place} was sent more than once."),
             Self::Clock { age, tolerance } => clock(*age, *tolerance),
@@ -221,7 +252,7 @@ impl Cause {
                 format!("The sender signs another URL, {signed}: {} not as configured.", differ(parts))
             }
             Self::OtherScheme { title, .. } => format!("The request is signed by another scheme: {title}."),
-            Self::OtherSource { name } => format!("The request is meant for the source {name}, whose secret made it."),
+            Self::OtherSource { name } => format!("The request is meant for the source {name}: it is right there."),
             Self::OtherSecret { name } => format!("The request is signed with the secret of the source {name}."),
             Self::OtherProvider { title, .. } => {
                 format!("The request is signed with this source's secret, but in the way of {title}.")
@@ -229,6 +260,9 @@ impl Cause {
             Self::UnknownCredential => {
                 "What was sent in the place of the secret is none of the live secrets, however written.".into()
             }
+            Self::Key(cause) => cause.why(),
+            Self::NoSecretOffered => "The provider has not offered this source's secret yet.".into(),
+            Self::NoSecretCounts => "None of the source's secrets counted when the request came.".into(),
             Self::BodyNotKept => "The body was not kept, so its signature cannot be tried.".into(),
             Self::Unexplained => {
                 "Nothing explains it: no secret that is configured makes this signature by any known mistake.".into()
@@ -239,16 +273,15 @@ impl Cause {
     fn advice(&self) -> String {
         match self {
             Self::Verifies => "Let it in with `tidegate rejected release`.".into(),
+            Self::Handshake => "Have the provider ask again: nobody waits for the answer to this one any more.".into(),
+            Self::HandshakeWord { .. } => {
+                "Give both sides the same word, at the provider and as verify_token here, and have it ask again.".into()
+            }
             Self::NotSigned { .. } => {
                 "Set the secret at the sender so that it signs, or take it for somebody else's request.".into()
             }
             Self::SentTwice { .. } => "Look for a proxy that adds the value again, and have it sent once.".into(),
-            Self::Clock { age, .. } if age.is_negative() => {
-                "Set the sender's clock, and this machine's, by NTP.".into()
-            }
-            Self::Clock { .. } => {
-                "Set both clocks by NTP; if the sender's retries are that late, raise the source's tolerance.".into()
-            }
+            Self::Clock { age, .. } => clock_advice(*age),
             Self::TimestampUnit { sent, .. } => {
                 format!(
                     "Have the sender write the other unit, or spell the scheme out with timestamp_unit = {:?}.",
@@ -267,21 +300,12 @@ impl Cause {
             Self::SecretText { .. } => {
                 "Give both sides the same text: copy the secret again, without anything around it.".into()
             }
-            Self::SecretForm { used, .. } => format!(
-                "Look which form the provider documents; a scheme that is spelled out takes it with key = {:?}.",
-                used.as_str()
-            ),
-            Self::SignatureEncoding { used, .. } => format!(
-                "Look whether the preset is the right one; a scheme that is spelled out takes it with encoding = {:?}.",
-                used.as_str()
-            ),
-            Self::SignatureFormat { found, .. } => format!(
-                "Look whether the preset is the right one; a scheme that is spelled out takes it with format = \"{found}\"."
-            ),
-            Self::Hash { used, .. } => format!(
-                "Choose the other hash at the sender; a scheme that is spelled out takes it with hash = {:?}.",
-                used.as_str()
-            ),
+            Self::SecretForm { used, .. } => {
+                spelled_out("Look which form the provider documents", "key", used.as_str())
+            }
+            Self::SignatureEncoding { used, .. } => spelled_out(RIGHT_PRESET, "encoding", used.as_str()),
+            Self::SignatureFormat { found, .. } => spelled_out(RIGHT_PRESET, "format", &found.to_string()),
+            Self::Hash { used, .. } => spelled_out("Choose the other hash at the sender", "hash", used.as_str()),
             Self::Body { .. } => {
                 "Have whatever stands between the sender and Tidegate pass the body on byte for byte.".into()
             }
@@ -301,6 +325,13 @@ impl Cause {
             Self::UnknownCredential => {
                 "Copy the secret from the sender again; if it is right there, the request is somebody else's.".into()
             }
+            Self::Key(cause) => cause.advice(),
+            Self::NoSecretOffered => {
+                "Make the webhook at the provider anew, so that it offers its secret to this source.".into()
+            }
+            Self::NoSecretCounts => {
+                "Give the source a secret whose not_before and not_after leave that time between them.".into()
+            }
             Self::BodyNotKept => "Have the sender send it again, and look at a smaller one.".into(),
             Self::Unexplained => {
                 "Copy the secret from the sender again; if it is right, the request is forged or was changed.".into()
@@ -315,6 +346,22 @@ fn clock(age: SignedDuration, tolerance: Duration) -> String {
     format!(
         "The signature is right, but its time is {seconds} s {when} the request came; at most {allowed} s are taken."
     )
+}
+
+fn clock_advice(age: SignedDuration) -> String {
+    if !age.is_negative() {
+        return "Set both clocks by NTP; if the sender's retries are that late, raise the source's tolerance.".into();
+    }
+    let seconds = age.as_secs().unsigned_abs();
+    format!(
+        "Compare this machine's clock and the sender's with the right time and set the wrong one by NTP; if that cannot be \
+         done, raise the source's tolerance above {seconds} s."
+    )
+}
+
+/// The advice for what a preset fixes and a scheme that is spelled out does not.
+fn spelled_out(first: &str, key: &str, value: &str) -> String {
+    format!("{first}; a scheme that is spelled out takes it with {key} = {value:?}.")
 }
 
 fn text_change(how: TextChange) -> String {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::Hmac;
 use http::{HeaderMap, HeaderName, Method};
+use serde_json::Value;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -15,6 +16,9 @@ use crate::signature::{Location, PublicUrl, Validity};
 
 const SECRET: &str = "a-secret-of-thirty-two-characters";
 const NOW: i64 = 1_700_000_000;
+/// Where Meta asks, without the word that it must know.
+const ASKED: &str = "/webhooks/s?hub.mode=subscribe&hub.challenge=1";
+const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:tidegate";
 const BODY: &str = "{\"b\": 1.50, \"a\": {\"ü\": \"x/y\"}}";
 
 fn mac<M: hmac::Mac + hmac::KeyInit>(key: &[u8], text: &[u8]) -> Vec<u8> {
@@ -36,8 +40,9 @@ struct Case {
     provider: &'static str,
     scheme: Scheme,
     secrets: Vec<DatedSecret>,
+    method: Method,
     headers: HeaderMap,
-    target: &'static str,
+    target: String,
     body: Vec<u8>,
 }
 
@@ -51,8 +56,9 @@ impl Case {
             provider,
             scheme: preset(provider).unwrap().scheme(),
             secrets: vec![Secret::new(SECRET.to_owned()).into()],
+            method: Method::POST,
             headers: map,
-            target: "/webhooks/s",
+            target: "/webhooks/s".to_owned(),
             body: BODY.as_bytes().to_vec(),
         }
     }
@@ -85,10 +91,25 @@ impl Case {
     }
 
     fn explain_among(&self, others: &[Suspect<'_>]) -> Cause {
+        self.explain_by(&self.verifier(), others, Ok(None))
+    }
+
+    fn explain_with(&self, key: Result<&FetchedKey, &str>) -> Cause {
+        self.explain_by(&self.verifier(), &[], key.map(Some))
+    }
+
+    fn verifier(&self) -> Verifier {
+        Verifier::try_new_dated(self.scheme.clone(), &self.secrets).unwrap()
+    }
+
+    fn received(&self) -> Received<'_> {
+        Received { method: &self.method, target: &self.target, headers: &self.headers, body: &self.body }
+    }
+
+    fn explain_by(&self, verifier: &Verifier, others: &[Suspect<'_>], key: Result<Option<&FetchedKey>, &str>) -> Cause {
         let source = Suspect { name: "s", provider: self.provider, scheme: &self.scheme, secrets: &self.secrets };
-        let received =
-            Received { method: &Method::POST, target: self.target, headers: &self.headers, body: &self.body };
-        let cause = explain(&Question { received, received_at: now(), source, others, key: None });
+        let question = Question { received: self.received(), received_at: now(), source, verifier, others, key };
+        let cause = explain(&question);
         let Explanation { why, advice, .. } = cause.explanation();
         for text in [&why, &advice] {
             assert!(text.ends_with('.') && text.len() > 20, "{text}");
@@ -209,6 +230,28 @@ fn a_body_that_was_written_anew_is_named() {
     check(received, "{\"b\": 1.50, \"a\": {\"\\u00fc\": \"x\\/y\"}}".as_bytes(), BodyChange::Escapes);
 }
 
+/// Goal: whoever signed and whoever wrote anew, it is seen. Method: one text as each kind of program spells it.
+#[test]
+fn every_spelling_of_json_is_known_from_every_other() {
+    let spellings = [
+        r#"{"a":"<b>&ü/😀~\"\\"}"#,
+        r#"{"a":"<b>&ü\/😀~\"\\"}"#,
+        r#"{"a":"<b>&\u00fc/\ud83d\ude00\u2028\"\\"}"#,
+        r#"{"a":"<b>&\u00fc\/\ud83d\ude00\u2028\"\\"}"#,
+        r#"{"a":"<b>&\u00FC/\uD83D\uDE00\u2028\"\\"}"#,
+        r#"{"a":"\u003cb\u003e\u0026ü/😀\u2028\"\\"}"#,
+        r#"{"a":"\u003cb\u003e\u0026\u00fc/\ud83d\ude00\u2028\"\\"}"#,
+        r#"{"a":"\u003Cb\u003E\u0026\u00FC/\uD83D\uDE00\u2028\"\\"}"#,
+    ]
+    .map(|text| text.replace('~', "\u{2028}"));
+    for (signed, received) in spellings.iter().flat_map(|one| spellings.iter().map(move |other| (one, other))) {
+        let cause = github_signed(SECRET.as_bytes(), signed.as_bytes()).body(received.as_bytes()).explain();
+        let change = BodyChange::Escapes;
+        let expected = if signed == received { Cause::Verifies } else { Cause::Body { change } };
+        assert_eq!(cause, expected, "{signed} as {received}");
+    }
+}
+
 /// Goal: a layout changes no text. Method: strings that look like JSON, and every layout there and back.
 #[test]
 fn a_layout_leaves_strings_and_numbers_alone() {
@@ -233,7 +276,7 @@ fn another_public_url_is_named() {
             "hubspot",
             &[("x-hubspot-signature-v3", &signature), ("x-hubspot-request-timestamp", &at), ("host", "inner:8080")],
         );
-        case.target = "/webhooks/s?b=2&a=1";
+        case.target = "/webhooks/s?b=2&a=1".to_owned();
         case.scheme.url = PublicUrl::Whole("https://hooks.example.com/webhooks/s?b=2&a=1".into());
         assert_eq!(case.explain(), Cause::Url { parts: parts.to_vec(), signed: shown.into() }, "{signed}");
     };
@@ -258,6 +301,10 @@ fn a_clock_that_is_off_is_named_with_its_seconds() {
     };
     check(NOW - 301, 301);
     check(NOW + 7_200, -7_200);
+    let ahead = Case::stripe(NOW + 7_200, SECRET.as_bytes()).explain().explanation().advice;
+    for word in ["this machine's clock", "the sender's", "NTP", "tolerance above 7200 s"] {
+        assert!(ahead.contains(word), "{ahead}");
+    }
     let milliseconds = Case::stripe(NOW * 1000, SECRET.as_bytes()).explain();
     let (configured, sent) = (TimestampUnit::Seconds, TimestampUnit::Milliseconds);
     assert_eq!(milliseconds, Cause::TimestampUnit { configured, sent });
@@ -343,4 +390,147 @@ fn every_credential_of_a_scheme_is_written_as_it_is_sent() {
     let token = preset("gitlab").unwrap().scheme();
     assert_eq!(credentials(SECRET, &token)[0], SECRET);
     assert!(credentials(SECRET, &token).contains(&format!("{SECRET}\n")));
+}
+
+#[test]
+fn a_handshake_is_named_and_so_is_a_word_that_differs() {
+    let check = |target: &str, cause: Cause| {
+        let (method, target) = (Method::GET, target.to_owned());
+        let case = Case { method, target, body: Vec::new(), ..Case::new("meta", &[]) };
+        let verifier = case.verifier().with_verify_token(&Secret::new("the word".into()));
+        assert_eq!(case.explain_by(&verifier, &[], Ok(None)), cause, "{}", case.target);
+    };
+    let place = || Location::Query("hub.verify_token".into());
+    check(&format!("{ASKED}&hub.verify_token=the+word"), Cause::Handshake);
+    check(&format!("{ASKED}&hub.verify_token=a+guess"), Cause::HandshakeWord { place: place() });
+    check(ASKED, Cause::HandshakeWord { place: place() });
+    let twice = format!("{ASKED}&hub.verify_token=the+word&hub.verify_token=a+guess");
+    check(&twice, Cause::SentTwice { place: place() });
+    let odd = format!("{ASKED}%0A&hub.verify_token=the+word");
+    check(&odd, Cause::Malformed { what: "the handshake is not well formed" });
+    let signature = Location::Header(HeaderName::from_static("x-hub-signature-256"));
+    check("/webhooks/s", Cause::NotSigned { place: signature });
+}
+
+#[test]
+fn a_handshake_is_named_that_is_signed_or_that_asks_for_a_signature() {
+    let asked = r#"{"type":"url_verification","challenge":"c"}"#;
+    let slack = |key: &[u8]| {
+        let tag = sha256(key, format!("v0:{NOW}:{asked}").as_bytes());
+        let headers = [("x-slack-signature", &*format!("v0={tag}")), ("x-slack-request-timestamp", &NOW.to_string())];
+        Case::new("slack", &headers).body(asked.as_bytes()).explain()
+    };
+    assert_eq!(slack(SECRET.as_bytes()), Cause::Handshake);
+    assert_eq!(slack(b"somebody-else's-secret-of-some-length"), Cause::Unexplained);
+
+    let (method, target) = (Method::GET, "/webhooks/s?crc_token=c".to_owned());
+    let mut challenge = Case { method, target, body: Vec::new(), ..Case::new("x", &[]) };
+    assert_eq!(challenge.explain(), Cause::Handshake);
+    challenge.secrets[0].validity.not_after = Some(Timestamp::from_second(NOW - 1).unwrap());
+    assert_eq!(challenge.explain(), Cause::NoSecretCounts);
+}
+
+#[test]
+fn a_source_without_a_secret_is_named_before_its_requests_are_called_forged() {
+    let signature = sha256(SECRET.as_bytes(), BODY.as_bytes());
+    let asana = || Case::new("asana", &[("x-hook-signature", &signature)]);
+    assert_eq!(asana().explain(), Cause::Verifies);
+    // As the configuration has it: nobody knows the secret.
+    let verifier = asana().secret("a secret that nobody knows, until one is offered").verifier();
+    let waiting = Case { secrets: Vec::new(), ..asana() };
+    assert_eq!(waiting.explain_by(&verifier, &[], Ok(None)), Cause::NoSecretOffered);
+    let (github, theirs) = (preset("github").unwrap().scheme(), [DatedSecret::from(Secret::new(SECRET.into()))]);
+    let others = [Suspect { name: "theirs", provider: "github", scheme: &github, secrets: &theirs }];
+    let cause = waiting.explain_by(&verifier, &others, Ok(None));
+    assert_eq!(cause, Cause::OtherSecret { name: "theirs".into() });
+
+    let mut forged = github_signed(b"somebody-else's-secret-of-some-length", BODY.as_bytes());
+    forged.secrets[0].validity.not_before = Some(Timestamp::from_second(NOW + 1).unwrap());
+    assert_eq!(forged.explain(), Cause::NoSecretCounts);
+}
+
+/// A request of `fixtures/vectors`, and the key that it names there.
+fn vector(provider: &'static str, vectors: &str, name: &str) -> (Case, FetchedKey) {
+    let all: Vec<Value> = serde_json::from_str(vectors).unwrap();
+    let found = all.iter().find(|vector| vector["name"] == name).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let members = |field: &str| found[field].as_object().unwrap().iter();
+    let headers: Vec<_> = members("headers").map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    let mut case = Case::new(provider, &headers).body(text(&found["body"]).as_bytes());
+    case.scheme.setting = found["setting"].as_str().map(str::to_owned);
+    case.secrets = found["secrets"].as_array().unwrap().iter().map(|found| Secret::new(text(found)).into()).collect();
+    let location = case.verifier().needs(&case.received()).unwrap().unwrap();
+    let key = location.read(text(members("keys").next().unwrap().1).as_bytes()).unwrap();
+    (case, key)
+}
+
+fn paypal(name: &str) -> (Case, FetchedKey) {
+    vector("paypal", include_str!("../../../../fixtures/vectors/paypal.json"), name)
+}
+
+fn sns(name: &str) -> (Case, FetchedKey) {
+    vector("aws-sns", include_str!("../../../../fixtures/vectors/aws-sns.json"), name)
+}
+
+fn plaid(name: &str) -> (Case, FetchedKey) {
+    vector("plaid", include_str!("../../../../fixtures/vectors/plaid.json"), name)
+}
+
+#[test]
+fn without_the_providers_key_nothing_is_called_forged() {
+    const WHY: &str = "there is no network";
+    let unknown = Cause::Key(KeyCause::Unknown { why: WHY.to_owned() });
+    let known = ["sale completed", "notification, version 2", "SYNC_UPDATES_AVAILABLE"];
+    for (case, key) in [paypal(known[0]), sns(known[1]), plaid(known[2])] {
+        assert_eq!(case.explain_with(Err(WHY)), unknown, "{}", case.provider);
+        assert_ne!(case.explain_with(Ok(&key)), unknown, "{}", case.provider);
+    }
+    let Explanation { explained, why, advice, .. } = unknown.explanation();
+    assert!(
+        !explained && why.contains(WHY) && !advice.contains("forged") && !advice.contains("Copy"),
+        "{why} {advice}"
+    );
+    assert_eq!(paypal(known[0]).0.explain_with(Ok(&paypal(known[0]).1)), Cause::Verifies);
+
+    let (mut unsigned, _) = paypal(known[0]);
+    let place = Location::Header(HeaderName::from_static("paypal-transmission-sig"));
+    unsigned.headers.remove("paypal-transmission-sig");
+    assert_eq!(unsigned.explain_with(Err(WHY)), Cause::NotSigned { place });
+    let (mut elsewhere, _) = paypal(known[0]);
+    elsewhere.headers.insert("paypal-cert-url", "https://evil.example/certs/1".parse().unwrap());
+    assert_eq!(elsewhere.explain_with(Err(WHY)), Cause::Key(KeyCause::Unnamed));
+}
+
+#[test]
+fn a_wrong_setting_is_named_where_a_provider_has_no_secret() {
+    let (other, key) = paypal("another webhook id is configured");
+    let cause = other.explain_with(Ok(&key));
+    assert_eq!(cause, Cause::Key(KeyCause::Unmatched { setting: other.scheme.setting.clone() }));
+    let Explanation { why, advice, .. } = cause.explanation();
+    assert!(why.contains("1JE4291016473214C") && advice.contains("webhook's id"), "{why} {advice}");
+    let (forged, key) = plaid("tampered body");
+    assert_eq!(forged.explain_with(Ok(&key)), Cause::Key(KeyCause::Unmatched { setting: None }));
+}
+
+#[test]
+fn another_topic_of_sns_is_named_and_a_forged_message_is_not_explained_by_it() {
+    let topic = |sent: &str| Cause::Key(KeyCause::Topic { configured: TOPIC.to_owned(), sent: sent.to_owned() });
+    let (case, key) = sns("another topic of the same account, rightly signed");
+    let sent = "arn:aws:sns:eu-west-1:999999999999:attacker";
+    assert_eq!(case.explain_with(Ok(&key)), topic(sent));
+    assert_eq!(case.explain_with(Err("there is no network")), topic(sent));
+    let configured = Scheme { setting: Some(sent.to_owned()), ..case.scheme.clone() };
+    let others = [Suspect { name: "theirs", provider: "aws-sns", scheme: &configured, secrets: &[] }];
+    let cause = case.explain_by(&case.verifier(), &others, Ok(Some(&key)));
+    assert_eq!(cause, Cause::OtherSource { name: "theirs".into() });
+
+    let forged = String::from_utf8(case.body.clone()).unwrap().replace("Hello", "Goodbye");
+    let unmatched = Cause::Key(KeyCause::Unmatched { setting: None });
+    assert_eq!(case.body(forged.as_bytes()).explain_with(Ok(&key)), unmatched);
+    let (case, key) = sns("notification, version 2");
+    // What is shown is no text that a stranger may choose.
+    let odd = String::from_utf8(case.body.clone()).unwrap().replace(TOPIC, "arn:\\u001b[2J");
+    let unknown = Cause::Key(KeyCause::Unknown { why: "there is no network".into() });
+    assert_eq!(case.body(odd.as_bytes()).explain_with(Err("there is no network")), unknown);
+    assert_eq!(sns("tampered message").0.explain_with(Ok(&key)), unmatched);
 }
