@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
+use rcgen::{KeyPair, PKCS_ED25519, SigningKey as _};
 use serde_json::json;
 use tidegate_shared::config::Config;
 use tidegate_shared::signature::{Judgement, Received};
@@ -26,7 +27,7 @@ on_both_backends!(
 
 const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
 
-/// A source for each kind of handshake that needs no key of its provider's.
+/// A source for each kind of handshake that needs no key of its provider's; Discord's is [`with_discord`].
 const SOURCES: &str = r#"
 [ingest]
 public_url = "https://hooks.example.com"
@@ -80,6 +81,22 @@ name = "sign"
 provider = "dropbox-sign"
 secrets = ["tidegate-test-secret-of-32-bytes"]
 [[source]]
+name = "twitch"
+provider = "twitch"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
+name = "smartcar"
+provider = "smartcar"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
+name = "nylas"
+provider = "nylas"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
+name = "cloudevents"
+provider = "cloudevents"
+secrets = ["tidegate-test-secret-of-32-bytes"]
+[[source]]
 name = "own"
 provider = "hmac"
 secrets = ["tidegate-test-secret-of-32-bytes"]
@@ -94,6 +111,16 @@ when = ["query:are_you_there"]
 proof = "none"
 answer = "json yes=query:are_you_there"
 "#;
+
+/// The sources, and one of the application that has `key`.
+fn with_discord(key: &KeyPair) -> String {
+    let public = hex::encode(key.public_key_raw());
+    format!("{SOURCES}[[source]]\nname = \"discord\"\nprovider = \"discord\"\nsecrets = [{public:?}]\n{ARCHIVE}")
+}
+
+fn key_on_ed25519() -> Result<KeyPair> {
+    Ok(KeyPair::generate_for(&PKCS_ED25519)?)
+}
 
 fn request(pairs: &[(&'static str, &str)], body: impl Into<Vec<u8>>) -> Signed {
     let pair = |(name, value): &(&'static str, &str)| {
@@ -125,6 +152,37 @@ fn xero(body: &str) -> Signed {
     request(&[("x-xero-signature", &base64_of(&hmac_hex(SECRET, &[body.as_bytes()])))], body)
 }
 
+fn smartcar(body: &str) -> Signed {
+    request(&[("sc-signature", &hmac_hex(SECRET, &[body.as_bytes()]))], body)
+}
+
+/// Signs as Twitch does, a message of this type.
+fn twitch(message_type: &str, body: &str) -> Signed {
+    let (id, now) = ("e76c6bd4-55c9-4987-8304-da1588d8988b", Timestamp::now().to_string());
+    let signature = format!("sha256={}", hmac_hex(SECRET, &[id.as_bytes(), now.as_bytes(), body.as_bytes()]));
+    let headers = [
+        ("twitch-eventsub-message-id", id),
+        ("twitch-eventsub-message-timestamp", &now),
+        ("twitch-eventsub-message-type", message_type),
+        ("twitch-eventsub-message-signature", &signature),
+    ];
+    request(&headers, body)
+}
+
+/// Signs as Discord does.
+fn discord(key: &KeyPair, body: &str) -> Result<Signed> {
+    let now = Timestamp::now().as_second().to_string();
+    let signature = key.sign(&[now.as_bytes(), body.as_bytes()].concat())?;
+    let signature = hex::encode(signature);
+    Ok(request(&[("x-signature-ed25519", &signature), ("x-signature-timestamp", &now)], body))
+}
+
+/// Discord's PINGs: what an application is asked at its URL for interactions, and at the one for events.
+const PINGS: [(&str, (u16, &str, &str)); 2] = [
+    (r#"{"application_id":"1","id":"2","token":"t","type":1,"version":1}"#, (200, JSON, r#"{"type":1}"#)),
+    (r#"{"version":1,"application_id":"1","type":0}"#, (204, "", "")),
+];
+
 /// What came back: status, content type, body.
 async fn ask(stack: &Stack, method: Method, path: &str, request: &Signed) -> Result<(u16, String, String, HeaderMap)> {
     let url = stack.url(path);
@@ -143,7 +201,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 type Question = (Method, &'static str, Signed, (u16, &'static str, String));
 
 /// Questions that prove themselves.
-fn proven_questions() -> Vec<Question> {
+fn proven_questions(key: &KeyPair) -> Result<Vec<Question>> {
     let token = ("authorization", SECRET);
     let challenge = r#"{"type":"url_verification","token":"t","challenge":"3eZbrw1aB"}"#;
     let plain = "qgg8vlvZRS6UYooatFL8Aw";
@@ -155,21 +213,33 @@ fn proven_questions() -> Vec<Question> {
     let okta = request(&[("x-okta-verification-challenge", "ZQ0yZ"), token], "");
     let meta = "whatsapp?hub.mode=subscribe&hub.verify_token=the+word+that+Meta+was+told&hub.challenge=1158201444";
     let intent = xero(r#"{"events":[],"firstEventSequence":0,"lastEventSequence":0,"entropy":"S"}"#);
-    vec![
+    let challenged = r#"{"challenge":"pogchamp-kappa-360noscope-vohiyo","subscription":{"type":"channel.follow"}}"#;
+    let challenged = twitch("webhook_callback_verification", challenged);
+    let verify = r#"{"eventType":"VERIFY","data":{"challenge":"3a5c8f72-e6d9-4b1a-9f2e-8c7d6a5b4e3f"}}"#;
+    let hashed = hmac_hex(SECRET, &[b"3a5c8f72-e6d9-4b1a-9f2e-8c7d6a5b4e3f"]);
+    let verified = format!(r#"{{"challenge":"{hashed}"}}"#);
+    let mut questions = vec![
         (Method::POST, "slack", slack(challenge), (200, JSON, r#"{"challenge":"3eZbrw1aB"}"#.to_owned())),
         (Method::POST, "zoom", zoom(&zoomed), (200, JSON, zoom_answer)),
         (Method::GET, meta, request(&[], ""), (200, TEXT, "1158201444".to_owned())),
         (Method::GET, "okta", okta, (200, JSON, r#"{"verification":"ZQ0yZ"}"#.to_owned())),
         (Method::POST, "azure", validation, (200, JSON, r#"{"validationResponse":"512d38b6"}"#.to_owned())),
         (Method::POST, "xero", intent, (200, "", String::new())),
-    ]
+        (Method::POST, "twitch", challenged, (200, TEXT, "pogchamp-kappa-360noscope-vohiyo".to_owned())),
+        (Method::POST, "smartcar", smartcar(verify), (200, JSON, verified)),
+    ];
+    for (ping, (status, content_type, body)) in PINGS {
+        let ping = discord(key, ping)?;
+        questions.push((Method::POST, "discord", ping, (status, content_type, body.to_owned())));
+    }
+    Ok(questions)
 }
 
 /// Questions that anyone may ask.
 fn open_questions() -> Vec<Question> {
     let nothing = || request(&[], "");
     let ssl_check = request(&[("content-type", "application/x-www-form-urlencoded")], "token=t&ssl_check=1");
-    let origin = request(&[("webhook-request-origin", "eventgrid.azure.net")], "");
+    let origin = |origin: &str| request(&[("webhook-request-origin", origin)], "");
     let graph = "graph?validationToken=Validation%3A+Testing+client+application+reachability";
     let graph_answer = "Validation: Testing client application reachability".to_owned();
     // What npm `twitter-autohook` 1.7.2 computes, and what npm `braintree` 3.40.0 answers.
@@ -181,7 +251,9 @@ fn open_questions() -> Vec<Question> {
         (Method::GET, "x?crc_token=NDNmNDRlNzMtYjg5Zi00", nothing(), (200, JSON, x_answer)),
         (Method::GET, "dropbox?challenge=a%20%3Cb%3E", nothing(), (200, TEXT, "a <b>".to_owned())),
         (Method::HEAD, "trello", nothing(), (200, "", String::new())),
-        (Method::OPTIONS, "azure", origin, (200, "", String::new())),
+        (Method::OPTIONS, "azure", origin("eventgrid.azure.net"), (200, "", String::new())),
+        (Method::OPTIONS, "cloudevents", origin("eventemitter.example.com"), (200, "", String::new())),
+        (Method::GET, "nylas?challenge=bc609b38-c81f-47fb", nothing(), (200, TEXT, "bc609b38-c81f-47fb".to_owned())),
         (Method::POST, graph, nothing(), (200, TEXT, graph_answer)),
         (Method::GET, braintree, nothing(), (200, TEXT, braintree_answer)),
         (Method::GET, "own?are_you_there=%22yes%22", nothing(), (200, JSON, r#"{"yes":"\"yes\""}"#.to_owned())),
@@ -189,16 +261,17 @@ fn open_questions() -> Vec<Question> {
 }
 
 async fn what_a_provider_asks_is_answered_and_is_no_event(backend: Backend) -> Result<()> {
-    let stack = Stack::start(backend, &format!("{SOURCES}{ARCHIVE}")).await?;
-    for (method, path, request, (status, content_type, body)) in proven_questions().into_iter().chain(open_questions())
-    {
+    let key = key_on_ed25519()?;
+    let stack = Stack::start(backend, &with_discord(&key)).await?;
+    let questions = proven_questions(&key)?.into_iter().chain(open_questions());
+    for (method, path, request, (status, content_type, body)) in questions {
         let answer = ask(&stack, method.clone(), path, &request).await?;
         assert_eq!((answer.0, &*answer.1, &answer.2), (status, content_type, &body), "{method} {path}: {answer:?}");
         if content_type == TEXT {
             assert_eq!(answer.3["x-content-type-options"], "nosniff", "{path}");
         }
         if method == Method::OPTIONS {
-            assert_eq!(answer.3["webhook-allowed-origin"], "eventgrid.azure.net");
+            assert_eq!(answer.3["webhook-allowed-origin"], request.headers["webhook-request-origin"]);
             assert_eq!(answer.3["webhook-allowed-rate"], "*");
         }
     }
@@ -210,7 +283,8 @@ async fn what_a_provider_asks_is_answered_and_is_no_event(backend: Backend) -> R
 }
 
 async fn a_handshake_that_proves_nothing_is_refused(backend: Backend) -> Result<()> {
-    let stack = Stack::start(backend, &format!("{SOURCES}{ARCHIVE}")).await?;
+    let key = key_on_ed25519()?;
+    let stack = Stack::start(backend, &with_discord(&key)).await?;
     let challenge = r#"{"type":"url_verification","challenge":"3eZbrw1aB"}"#;
     let mut forged = slack(challenge);
     forged.body = challenge.replace("3eZ", "4eZ").into_bytes();
@@ -218,6 +292,12 @@ async fn a_handshake_that_proves_nothing_is_refused(backend: Backend) -> Result<
     let okta = request(&[("x-okta-verification-challenge", "ZQ0yZ"), ("authorization", "another")], "");
     let azure = request(&[("aeg-event-type", "SubscriptionValidation")], r#"[{"data":{"validationCode":"512d38b6"}}]"#);
     let wrong_intent = Signed { body: br#"{"events":[ ]}"#.to_vec(), ..xero(r#"{"events":[]}"#) };
+    let challenge_of_another = Signed {
+        body: br#"{"challenge":"3eZbrw1aB"}"#.to_vec(),
+        ..twitch("webhook_callback_verification", r#"{"challenge":"4eZbrw1aB"}"#)
+    };
+    let verify = r#"{"eventType":"VERIFY","data":{"challenge":"3eZbrw1aB"}}"#;
+    let verify_of_another = Signed { body: verify.into(), ..smartcar(&verify.replace("3eZ", "4eZ")) };
     for (method, path, request, expected) in [
         (Method::POST, "slack", forged, 401),
         (Method::POST, "slack", request(&[], challenge), 400),
@@ -226,6 +306,8 @@ async fn a_handshake_that_proves_nothing_is_refused(backend: Backend) -> Result<
         (Method::GET, "okta", okta, 401),
         (Method::POST, "azure", azure, 400),
         (Method::POST, "xero", wrong_intent, 401),
+        (Method::POST, "twitch", challenge_of_another, 401),
+        (Method::POST, "smartcar", verify_of_another, 401),
         // A text that could be more than a challenge is not signed, a control character not sent back.
         (Method::GET, "x?crc_token=%7B%22a%22%3A1%7D", nothing.clone(), 400),
         (Method::GET, &format!("x?crc_token={}", "a".repeat(257)), nothing.clone(), 400),
@@ -236,6 +318,16 @@ async fn a_handshake_that_proves_nothing_is_refused(backend: Backend) -> Result<
         let answer = ask(&stack, method.clone(), path, &request).await?;
         assert_eq!(answer.0, expected, "{method} {path}: {answer:?}");
         assert!(!answer.2.contains("3eZbrw1aB") && !answer.2.contains("512d38b6"), "{answer:?}");
+    }
+    // Discord tries whether an application refuses what is not signed by its key, before it sends it anything.
+    let other_key = key_on_ed25519()?;
+    for (ping, _) in PINGS {
+        let forged = discord(&other_key, ping)?;
+        let tampered = Signed { body: ping.replace("\"1\"", "\"3\"").into(), ..discord(&key, ping)? };
+        for (request, expected) in [(forged, 401), (tampered, 401), (request(&[], ping), 400)] {
+            let answer = ask(&stack, Method::POST, "discord", &request).await?;
+            assert_eq!(answer.0, expected, "{ping}: {answer:?}");
+        }
     }
     assert!(stack.list("/v1/events").await?.is_empty());
     stack.finish().await

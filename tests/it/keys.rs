@@ -1,8 +1,10 @@
 //! Keys that requests name and that their providers keep, and what a confirmation calls: by TLS, at the providers' own
 //! hosts, on an internet of the tests'.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join};
 use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
 use tidegate_tests::fixture::{self, Vector, vector};
@@ -11,6 +13,8 @@ use tidegate_tests::sdk::Sdk;
 use tidegate_tests::sender::{Answer, Signed, client, send};
 use tidegate_tests::stack::{Backend, SOON, Stack};
 use tidegate_tests::upstream::{Asked, Does, Upstream};
+
+use crate::conformance::Signer;
 
 const ARCHIVE: &str = "[[handler]]\nname = \"archive\"\non = [\"**\"]\nrun = \"archive\"\nretry = [\"1s\"]\n";
 /// The certificate that the vectors of SNS name, and others that are not there.
@@ -145,27 +149,36 @@ async fn certificates_of_paypal_are_got_from_its_host() -> Result<()> {
     stack.finish().await
 }
 
+/// Plaid's libraries sign nothing: its documentation does it by this one.
+pub(crate) static PLAID: Signer = Signer::new("jose", "plaid", PLAID_KEY);
+
 /// A key on P-256 of the tests', with its secret half.
 const PLAID_KEY: &str = r#"{"kty":"EC","x":"hG3kenYAk9CwKm8aVlgH7X37LywEz4xpnaNxB5eSTUc","y":"5RX7dWWpC-VvfEF3U2e8HYl-Jimd1Q-qU2Glrta8bAU","crv":"P-256","d":"V4Z3tLsRLDMYb0ysNSqyMZ-i4NFLSIIGanEajKzsyTY","kid":"tidegate-plaid-key-1"}"#;
 
 /// Another one that says it was the first.
 const OTHER_KEY: &str = r#"{"kty":"EC","x":"ffrhmH-Hl0K1xrGAHC3IuqFNw6M_C-T0WKMDPfbvHYQ","y":"LWtWhhWkdhgGSEDzCoNjuluvQCBd-sDb2JwUerf9cFs","crv":"P-256","d":"_NrhRf6VGfMr9a72Oypx0rt0l4q-Naz547ksMWxBeaU","kid":"tidegate-plaid-key-1"}"#;
 
+/// What Plaid's API tells of the key.
+fn plaid_answer() -> Result<Value> {
+    let mut key: Value = serde_json::from_str(PLAID.secret)?;
+    key.as_object_mut().context("an object")?.remove("d");
+    Ok(json!({ "key": key }))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
     let name = "keys::keys_of_plaid_are_asked_for_with_the_accounts_secret";
     let Some(internet) = Internet::enter(name, &["production.plaid.com"])? else { return Ok(()) };
-    let mut key: Value = serde_json::from_str(PLAID_KEY)?;
-    key.as_object_mut().context("an object")?.remove("d");
-    let api = Upstream::start_on(internet.listen().await?, move |_| Does::json(&json!({ "key": key })))?;
+    let answer = plaid_answer()?;
+    let api = Upstream::start_on(internet.listen().await?, move |_| Does::json(&answer))?;
     let source = "[[source]]\nname = \"plaid\"\nprovider = \"plaid\"\nsecrets = [\"a-client:a-secret-of-its-api\"]\n";
     let stack = Stack::start(Backend::Embedded, &format!("{source}{ARCHIVE}")).await?;
     let mut sdk = Sdk::start()?;
     let body = r#"{"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE"}"#;
-    let (_, signed) = sdk.make("plaid", PLAID_KEY, "", body).await?;
+    let (_, signed) = sdk.make(PLAID.name, PLAID.secret, "", body).await?;
     let tampered = Signed { body: [&signed.body[..], b" "].concat(), ..signed.clone() };
     assert_eq!(post(&stack, "plaid", &tampered).await?, (401, "invalid_signature".to_owned()));
-    let (_, forged) = sdk.make("plaid", OTHER_KEY, "", body).await?;
+    let (_, forged) = sdk.make(PLAID.name, OTHER_KEY, "", body).await?;
     assert_eq!(post(&stack, "plaid", &forged).await?, (401, "invalid_signature".to_owned()));
     for _ in 0..2 {
         assert_eq!(post(&stack, "plaid", &signed).await?, (200, "accepted".to_owned()));
@@ -177,4 +190,70 @@ async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
         json!({ "client_id": "a-client", "secret": "a-secret-of-its-api", "key_id": "tidegate-plaid-key-1" });
     assert_eq!(question, expected);
     stack.finish().await
+}
+
+/// What keeps a key from being had, wherever it is.
+const FAILURES: [(&str, fn() -> Does); 5] = [
+    ("it is not there", || Does::status(404)),
+    ("its host is broken", || Does::status(500)),
+    ("something else is there", Does::garbage),
+    ("it breaks off", Does::breaks),
+    ("its host hangs", Does::hangs),
+];
+
+/// How soon the door must answer though a host of keys does not: it waits for some seconds, and the machine is busy.
+const IN_TIME: Duration = Duration::from_secs(12);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_be_had_is_no_fault_of_the_sender() -> Result<()> {
+    let name = "keys::a_key_that_cannot_be_had_is_no_fault_of_the_sender";
+    let Some(internet) = Internet::enter(name, &["api.paypal.com", "production.plaid.com"])? else { return Ok(()) };
+    let sale = vector("paypal.json", "sale completed")?;
+    let api = Upstream::start_on(internet.listen().await?, |_| Does::status(500))?;
+    let setting = sale.setting.as_deref().context("a webhook's id")?;
+    let sources = format!(
+        "[[source]]\nname = \"paypal\"\nprovider = \"paypal\"\nsetting = {setting:?}\n\
+         [[source]]\nname = \"plaid\"\nprovider = \"plaid\"\nsecrets = [\"a-client:a-secret-of-its-api\"]\n"
+    );
+    let stack = Stack::start(Backend::Embedded, &format!("{sources}{ARCHIVE}")).await?;
+    let (mut sdk, signed) = (Sdk::start()?, sale.signed()?);
+    let both = async |requests: &(Signed, Signed)| {
+        try_join(post(&stack, "paypal", &requests.0), post(&stack, "plaid", &requests.1)).await
+    };
+
+    let unavailable = (503, "unavailable".to_owned());
+    for (number, (why, failure)) in FAILURES.into_iter().enumerate() {
+        api.always(move |_| failure());
+        let requests = with_keys(&mut sdk, &signed, number).await?;
+        // The second time the places are not asked.
+        for _ in 0..2 {
+            let begun = Instant::now();
+            assert_eq!(both(&requests).await?, (unavailable.clone(), unavailable.clone()), "{why}");
+            assert!(begun.elapsed() < IN_TIME, "{why}: after {:?}", begun.elapsed());
+        }
+        assert_eq!(api.asked().len(), 2 * (number + 1), "{why}: {:?}", paths(&api));
+    }
+
+    // The senders have kept what was not taken; as soon as a key can be had, it is.
+    let (certificate, answer) = (key_of(&sale)?, plaid_answer()?);
+    let key_of_host = move |asked: &Asked| {
+        if host(asked) == "api.paypal.com" { Does::text(200, &certificate) } else { Does::json(&answer) }
+    };
+    api.always(key_of_host);
+    let accepted = (200, "accepted".to_owned());
+    let requests = with_keys(&mut sdk, &signed, FAILURES.len()).await?;
+    assert_eq!(both(&requests).await?, (accepted.clone(), accepted));
+    stack.until_number("SELECT COUNT(*) FROM inbox", 2, SOON).await?;
+    stack.finish().await
+}
+
+/// PayPal's request and one of Plaid's, with keys that `number` tells from others: PayPal does not sign where its own is.
+async fn with_keys(sdk: &mut Sdk, paypal: &Signed, number: usize) -> Result<(Signed, Signed)> {
+    let mut paypal = paypal.clone();
+    let certificate = format!("https://api.paypal.com/v1/notifications/certs/CERT-{number}");
+    paypal.headers.insert("paypal-cert-url", certificate.parse()?);
+    let key = PLAID.secret.replace("tidegate-plaid-key-1", &format!("tidegate-plaid-key-{number}"));
+    let body = r#"{"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE"}"#;
+    let (_, plaid) = sdk.make(PLAID.name, &key, "", body).await?;
+    Ok((paypal, plaid))
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "python"))
 
+from mollie.utils.webhooks import SignatureValidator
 from paddle_billing.Notifications.PaddleSignature import PaddleSignature
 from slack_sdk.signature import SignatureVerifier
 
@@ -26,7 +27,11 @@ def paddle(secret: str, body: str) -> dict[str, str]:
     return {"paddle-signature": f"ts={at};h1={signature}"}
 
 
-SIGNERS = {"slack": slack, "paddle": paddle}
+def mollie(secret: str, body: str) -> dict[str, str]:
+    return {SignatureValidator.SIGNATURE_HEADER: f"sha256={SignatureValidator.create_signature(body, secret)}"}
+
+
+SIGNERS = {"slack": slack, "paddle": paddle, "mollie": mollie}
 
 for line in sys.stdin:
     try:

@@ -9,9 +9,39 @@ const seconds = () => Math.floor(Date.now() / 1000);
 const form = (fields) => new URLSearchParams(fields).toString();
 const FORM = { "content-type": "application/x-www-form-urlencoded" };
 
+// A message whose text is `body`.
+function twilioForm(secret, url, body, algorithm) {
+  const { getExpectedTwilioSignature } = require("twilio/lib/webhooks/webhooks.js");
+  const fields = { MessageSid: "SMe1e2b7c8f5a34d6d8b8c1a2b3c4d5e60", MessageStatus: "delivered", Body: body };
+  const signature = getExpectedTwilioSignature(secret, url, fields, algorithm);
+  return { headers: { "x-twilio-signature": signature, ...FORM }, body: form(fields) };
+}
+
+function hubspotPlain(version, { secret, url, body }) {
+  const { Signature } = require("@hubspot/api-client/lib/src/utils/signature.js");
+  const signature = Signature.getSignature("POST", version, { clientSecret: secret, requestBody: body, url });
+  return { headers: { "x-hubspot-signature": signature, "x-hubspot-signature-version": version } };
+}
+
+function shopifyHmac(secret, body) {
+  const { createSHA256HMAC } = inside("@shopify/shopify-api/dist/cjs/runtime/crypto/utils.js");
+  inside("@shopify/shopify-api/dist/cjs/adapters/node/index.js");
+  return createSHA256HMAC(secret, body);
+}
+
 export const SIGNERS = {
-  // Fields of a form, sorted, behind the URL; any other body by its hash in the query.
+  // Fields of a form, sorted, behind the URL.
   twilio({ secret, url, body }) {
+    return twilioForm(secret, url, body);
+  },
+  "twilio-shared-key"({ secret, url, body }) {
+    const { SIGNATURE_SETTINGS_HEADER, HMAC_SHA256 } = require("twilio/lib/webhooks/webhooks.js");
+    const signed = twilioForm(secret, url, body, HMAC_SHA256);
+    signed.headers[SIGNATURE_SETTINGS_HEADER] = `key=webhooks_sharedkey_01,algorithm=${HMAC_SHA256}`;
+    return signed;
+  },
+  // Any other body by its hash in the query.
+  "twilio-json"({ secret, url, body }) {
     const { getExpectedTwilioSignature, getExpectedBodyHash } = require("twilio/lib/webhooks/webhooks.js");
     const target = `${url}?bodySHA256=${getExpectedBodyHash(body)}`;
     return {
@@ -26,6 +56,11 @@ export const SIGNERS = {
       item.additionalData = { hmacSignature: new hmacValidator().calculateHmac(item, secret) };
     }
     return { headers: {}, body: JSON.stringify(notification) };
+  },
+  // The whole body, as it is.
+  "adyen-platform"({ secret, body }) {
+    const { hmacValidator } = require("@adyen/api-library");
+    return { headers: { hmacsignature: new hmacValidator().calculateHmac(body, secret) } };
   },
   braintree({ secret, body }) {
     const { BraintreeGateway, Environment } = require("braintree");
@@ -45,6 +80,8 @@ export const SIGNERS = {
     token.sha256 = createHash("sha256").update(body).digest("base64");
     return { headers: { authorization: await token.toJwt() } };
   },
+  "hubspot-v1": (request) => hubspotPlain("v1", request),
+  "hubspot-v2": (request) => hubspotPlain("v2", request),
   hubspot({ secret, url, body }) {
     const { Signature } = require("@hubspot/api-client/lib/src/utils/signature.js");
     const timestamp = Date.now();
@@ -65,10 +102,12 @@ export const SIGNERS = {
     return { headers: { "sc-signature": smartcar.hashChallenge(secret, body) } };
   },
   async shopify({ secret, body }) {
-    const { createSHA256HMAC } = inside("@shopify/shopify-api/dist/cjs/runtime/crypto/utils.js");
-    inside("@shopify/shopify-api/dist/cjs/adapters/node/index.js");
-    const signature = await createSHA256HMAC(secret, body);
+    const signature = await shopifyHmac(secret, body);
     return { headers: { "x-shopify-hmac-sha256": signature, "x-shopify-webhook-id": "b54557e4-bdd9-4b37-8a5f-bf7d70bcd043" } };
+  },
+  async "shopify-events"({ secret, body }) {
+    const signature = await shopifyHmac(secret, body);
+    return { headers: { "shopify-hmac-sha256": signature, "shopify-webhook-id": "b54557e4-bdd9-4b37-8a5f-bf7d70bcd0c3" } };
   },
   async square({ secret, url, body }) {
     const { createHmacOverride } = inside("square/core/crypto/createHmacOverride.js");

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::*;
 
 mod edges;
+mod every_preset;
 mod handshakes;
 mod keys;
 mod kinds;
