@@ -18,6 +18,10 @@ pub(crate) fn providers(as_json: bool) -> ExitCode {
         say!("{} ({})", preset.name, preset.title);
         for (what, text) in [
             ("signs", &*scheme.proof_in_words()),
+            (
+                "tolerance",
+                &scheme.timestamp.as_ref().map(|rule| format!("{} s", rule.tolerance.as_secs())).unwrap_or_default(),
+            ),
             ("event id", &scheme.id_in_words()),
             ("event type", &scheme.event_type_in_words()),
             ("handshake", &handshakes(&scheme)),
@@ -53,7 +57,7 @@ fn object(preset: &Preset) -> serde_json::Value {
         "encoding": scheme.encoding.to_string(),
         "signature_at": scheme.signature.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "signature_headers": scheme.signature.iter().filter_map(Location::header).map(ToString::to_string).collect::<Vec<_>>(),
-        "signs_body": scheme.template.covers_body(),
+        "signs_body": scheme.covers_body(),
         "tolerance_seconds": scheme.timestamp.as_ref().map(|rule| rule.tolerance.as_secs()),
         "id": scheme.id_in_words(),
         "event_type": scheme.event_type_in_words(),

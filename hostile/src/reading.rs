@@ -85,7 +85,7 @@ pub(crate) fn reading(scheme: &Scheme, request: &Request) -> Reading {
         }
         Kind::Token | Kind::Basic => Reading::one(Vec::new(), claimed(scheme, request)),
         Kind::Jwt | Kind::JwtRsa | Kind::JwtEs256 | Kind::Plaid => by_token(scheme, request),
-        Kind::MicrosoftGraph => by_client_state(request),
+        Kind::MicrosoftGraph => by_client_state(scheme, request),
         Kind::Twilio => by_url_and_form(scheme, request),
         Kind::Adyen => by_items(request),
         Kind::Braintree => by_payload(request),
@@ -306,12 +306,16 @@ fn by_token(scheme: &Scheme, request: &Request) -> Reading {
     Reading::one(vec![signed.as_bytes().to_vec(), body], claimed)
 }
 
-fn by_client_state(request: &Request) -> Reading {
+/// The secrets, and the tokens where they are judged too: each is proven by itself, and none covers the body.
+fn by_client_state(scheme: &Scheme, request: &Request) -> Reading {
     let document = body_of(request);
     let items = at(&document, &["value"]).map(members).unwrap_or_default();
-    let states: BTreeSet<Vec<u8>> = items.iter().map(|(_, item)| field(item, &["clientState"])).collect();
-    let covered = Covered::Each(states.iter().map(|state| vec![state.clone()]).collect());
-    Reading { covered, claimed: states, ids: None }
+    let tokens = at(&document, &["validationTokens"]).filter(|_| scheme.setting.is_some());
+    let tokens = tokens.map(members).unwrap_or_default();
+    let states = items.iter().map(|(_, item)| field(item, &["clientState"]));
+    let proofs: BTreeSet<Vec<u8>> = states.chain(tokens.iter().map(|(_, token)| field(token, &[]))).collect();
+    let covered = Covered::Each(proofs.iter().map(|proof| vec![proof.clone()]).collect());
+    Reading { covered, claimed: proofs, ids: None }
 }
 
 /// Twilio's text has no bounds between the query and the fields, nor among the fields: it is one piece.

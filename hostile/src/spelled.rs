@@ -88,6 +88,7 @@ fn read(input: &mut Input<'_>) -> Option<Scheme> {
         unsigned_body: false,
         json_field: None,
         body_claim: if body_claim.is_empty() { None } else { Some(read_one(&format!("/{body_claim}"))?) },
+        jwks: None,
         url: PublicUrl::Base("https://hooks.example.com".to_owned()),
         handshakes: Vec::new(),
         setting: Some("a setting of the source".to_owned()),

@@ -11,7 +11,7 @@
 //!   compared by its hash, so that neither its content nor its length shows in the time.
 //! - There is no verifier without a secret or a public key, and no way to skip it. A secret with dates counts within them
 //!   only, by the time at which the request was received. A key that a request names is looked for only on its provider's
-//!   own hosts.
+//!   own hosts, or where the configuration says.
 
 mod word;
 

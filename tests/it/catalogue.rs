@@ -22,7 +22,8 @@ true request of each preset is refused once its signature is doubled, empty, cut
 signed is another one, and once it is old or from the future where its time is signed
 (`test: no_preset_takes_a_signature_that_is_there_twice` and those beside it, which name the exceptions).
 
-A handshake is written as what marks the request, what proves it, and what answers it.
+A proof ends with how many seconds its time may be off, where it has one. A handshake is written as what marks the request,
+what proves it, and what answers it.
 
 | provider | proof | event id | handshake | proven by, and what to know |
 | --- | --- | --- | --- | --- |
@@ -33,9 +34,10 @@ fn row(preset: &Preset) -> String {
     let handshakes: Vec<String> = scheme.handshakes.iter().map(|known| format!("`{known}`")).collect();
     let batch = preset.batch().map(|batch| format!(" {}.", batch.in_words())).unwrap_or_default();
     let note = if preset.note.is_empty() { String::new() } else { format!(" {}", preset.note) };
+    let tolerance = scheme.timestamp.as_ref().map(|rule| format!("; {} s", rule.tolerance.as_secs()));
     let cells = [
         format!("{}<br>`{}`", preset.title, preset.name),
-        scheme.proof_in_words(),
+        format!("{}{}", scheme.proof_in_words(), tolerance.unwrap_or_default()),
         scheme.id_in_words(),
         handshakes.join("<br>"),
         format!("{}.{note}{batch}", preset.proven),
@@ -52,7 +54,7 @@ embedded one). What they sign is accepted; the same with one byte changed, and w
 (`test: what_the_official_sdks_sign_is_accepted`, `test: what_the_libraries_of_other_vendors_sign_is_accepted`,
 `test: keys_of_plaid_are_asked_for_with_the_accounts_secret`).
 
-| library | version | signs for |
+| library | version | signs for; accepted, and refused when tampered with or forged |
 | --- | --- | --- |
 ";
 

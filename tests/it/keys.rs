@@ -192,6 +192,47 @@ async fn keys_of_plaid_are_asked_for_with_the_accounts_secret() -> Result<()> {
     stack.finish().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_microsoft_are_got_for_notifications_with_resource_data() -> Result<()> {
+    let name = "keys::keys_of_microsoft_are_got_for_notifications_with_resource_data";
+    let Some(internet) = Internet::enter(name, &["login.microsoftonline.com"])? else { return Ok(()) };
+    let lasting = vector("microsoft-graph.json", "resource data: a token that is fresh for long")?;
+    let set = key_of(&lasting)?;
+    let api = Upstream::start_on(internet.listen().await?, |_| Does::status(500))?;
+    let (secrets, setting) = (&lasting.secrets, lasting.setting.as_deref().context("an application")?);
+    let source =
+        |name: &str| format!("[[source]]\nname = {name:?}\nprovider = \"microsoft-graph\"\nsecrets = {secrets:?}\n");
+    let sources = format!("{}setting = {setting:?}\n{}", source("rich"), source("plain"));
+    let stack = Stack::start(Backend::Embedded, &format!("{sources}{ARCHIVE}")).await?;
+    let signed = lasting.signed()?;
+    let accepted = (202, "-".to_owned());
+
+    // Nobody is asked by a handshake, by a source without the setting, or for who does not know the secret.
+    let handshake = format!("{}?validationToken=a", stack.url("rich"));
+    let answer = send(&client(), &handshake, &Signed { body: Vec::new(), ..signed.clone() }).await?;
+    assert_eq!(answer.status, 200);
+    assert_eq!(post(&stack, "plain", &signed).await?, accepted);
+    let stranger = String::from_utf8_lossy(&signed.body).replace(&secrets[0], "a secret of a stranger's");
+    let stranger = Signed { body: stranger.into_bytes(), ..signed.clone() };
+    assert_eq!(post(&stack, "rich", &stranger).await?, (401, "invalid_signature".to_owned()));
+    let without = vector("microsoft-graph.json", "no tokens")?.signed()?;
+    assert_eq!(post(&stack, "rich", &without).await?, (400, "missing_signature".to_owned()));
+    assert!(api.asked().is_empty(), "{:?}", paths(&api));
+
+    // A key that cannot be had is no fault of the sender's, and stands in no other key's way.
+    let other = vector("microsoft-graph.json", "named as another key of the set")?.signed()?;
+    assert_eq!(post(&stack, "rich", &other).await?, (503, "unavailable".to_owned()));
+    api.always(move |_| Does::text(200, &set));
+    for _ in 0..2 {
+        assert_eq!(post(&stack, "rich", &signed).await?, accepted);
+    }
+    let elsewhere = vector("microsoft-graph.json", "for another application")?.signed()?;
+    assert_eq!(post(&stack, "rich", &elsewhere).await?, (401, "invalid_signature".to_owned()));
+    assert_eq!(paths(&api), ["GET /common/discovery/v2.0/keys"; 2]);
+    assert!(api.asked().iter().all(|asked| host(asked) == "login.microsoftonline.com"));
+    stack.finish().await
+}
+
 /// What keeps a key from being had, wherever it is.
 const FAILURES: [(&str, fn() -> Does); 5] = [
     ("it is not there", || Does::status(404)),

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_tests::program::binary;
 use tidegate_tests::stack::{Backend, SOURCES, Stack};
 use tidegate_tests::target::Target;
@@ -167,6 +167,18 @@ async fn providers_are_listed_for_people_and_programs() -> Result<()> {
     let names: Vec<_> = listed.iter().filter_map(|one| one["name"].as_str()).collect();
     assert_eq!(names, tidegate_shared::provider::presets().map(|preset| preset.name).collect::<Vec<_>>());
     assert!(listed.iter().all(|one| one["proven"].is_string() && one["source"].is_string()));
-    assert!(out(&tidegate(&["providers"]).await?).contains("standard-webhooks"));
+    let one = |name: &str| listed.iter().find(|one| one["name"] == name).context("a preset");
+    for (name, signs_body, tolerance) in [
+        ("stripe", true, json!(300)),
+        ("plaid", true, json!(300)),
+        ("adyen", true, json!(null)),
+        ("gitlab", false, json!(null)),
+        ("mailgun", false, json!(36_000)),
+    ] {
+        let preset = one(name)?;
+        assert_eq!((&preset["signs_body"], &preset["tolerance_seconds"]), (&json!(signs_body), &tolerance), "{name}");
+    }
+    let text = out(&tidegate(&["providers"]).await?);
+    assert!(text.contains("standard-webhooks") && text.contains("  tolerance   36000 s"), "{text}");
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(super) fn read_secrets(
     is_offered: bool,
 ) -> Option<Vec<DatedSecret>> {
     let has_public_keys = scheme.is_some_and(|scheme| scheme.kind.has_public_keys());
-    let is_needed = scheme.is_none_or(|scheme| scheme.kind.has_secrets()) && !is_offered;
+    let is_needed = scheme.is_none_or(Scheme::has_secrets) && !is_offered;
     let secrets = if !is_needed && !section.has("secrets") {
         Vec::new()
     } else if !is_needed {

@@ -4,12 +4,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
+use url::Url;
 
 use super::reader::{Section, Setting};
 use crate::provider::Success;
 use crate::signature::{
     Answer, Batch, Composed, Encoding, Handshake, HandshakeProof, Hash, KeyForm, Kind, Location, Mark, Pairing,
-    Pointer, PublicUrl, Scheme, SignatureFormat, Template, TimestampFrom, TimestampRule, TimestampUnit, method,
+    Pointer, PublicUrl, Scheme, SchemeError, SignatureFormat, Template, TimestampFrom, TimestampRule, TimestampUnit,
+    method,
 };
 
 /// The time in which a signed timestamp counts as fresh where a scheme does not say otherwise.
@@ -37,6 +39,7 @@ pub(super) fn read_signature(section: &Section<'_>) -> Option<Scheme> {
         json_field: section.get("json_field"),
         body_claim: section.get::<String>("body_claim").and_then(|claim| format!("/{claim}").parse().ok()),
         unsigned_body: section.or("unsafe_unsigned_body", false),
+        jwks: section.get::<KeySetUrl>("jwks").map(|url| url.0),
         url: PublicUrl::Unknown,
         setting: None,
         handshakes: section.sections("handshake").into_iter().filter_map(read_handshake).collect(),
@@ -50,10 +53,14 @@ pub(super) fn read_signature(section: &Section<'_>) -> Option<Scheme> {
         tolerance: TOLERANCE,
     });
     let scheme = Scheme { timestamp, ..fields };
+    if scheme.jwks.is_none() && section.has("jwks") {
+        return None;
+    }
     if scheme.unsigned_body {
         section.warn("unsafe_unsigned_body", "whoever has seen one request can send another body with its signature");
     }
-    scheme.check().map_err(|error| section.mistake("signed", error.to_string())).is_ok().then_some(scheme)
+    let key_of = |error: SchemeError| if error == SchemeError::KeySet { "jwks" } else { "signed" };
+    scheme.check().map_err(|error| section.mistake(key_of(error), error.to_string())).is_ok().then_some(scheme)
 }
 
 fn read_handshake(section: Section<'_>) -> Option<Handshake> {
@@ -114,6 +121,18 @@ impl Setting for Field<Kind> {
             Ok(kind) => Ok(Self(kind)),
             Err(_) => Err(String::new()),
         }
+    }
+}
+
+/// Where a JWK Set is.
+struct KeySetUrl(Url);
+
+impl Setting for KeySetUrl {
+    const EXPECTED: &'static str = "an https:// URL of a JWK Set, without a user or a password";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|_| String::new())?;
+        let is_public = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+        if is_public && url.has_host() { Ok(Self(url)) } else { Err(String::new()) }
     }
 }
 

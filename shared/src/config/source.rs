@@ -149,9 +149,10 @@ fn read_replay(section: &Section<'_>, scheme: &Scheme) -> OnReplay {
 
 /// Which of the source's keys an error is about.
 fn key_of(error: &SecretError) -> &'static str {
-    if *error == SecretError::Scheme(SchemeError::NoUrl) {
+    let is = |of: &[SchemeError]| of.iter().any(|of| *error == SecretError::Scheme(*of));
+    if is(&[SchemeError::NoUrl]) {
         "url"
-    } else if *error == SecretError::Scheme(SchemeError::NoSetting) {
+    } else if is(&[SchemeError::NoSetting, SchemeError::NoEnvironment, SchemeError::NoApplication]) {
         "setting"
     } else {
         "secrets"

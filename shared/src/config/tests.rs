@@ -107,6 +107,47 @@ fn a_scheme_is_spelled_out_for_every_kind() {
 }
 
 #[test]
+fn a_set_of_keys_stands_in_for_secrets() {
+    let (secrets, none) = ("secrets = [\"env:SECRET\"]\n", "");
+    let jwks = "jwks = \"https://auth.example.com/.well-known/jwks.json\"\n";
+    let source = |secrets: &str, fields: &str| {
+        let source = SPELLED.replace("secrets = [\"env:SECRET\"]\n", secrets);
+        let more = "header = \"X-Sig\"\nbody_claim = \"sha256\"\nid = \"json:/id\"\n";
+        format!("{source}[source.signature]\n{more}{fields}")
+    };
+    for kind in ["jwt-rsa", "jwt-es256"] {
+        let config = parse(&source(none, &format!("kind = \"{kind}\"\n{jwks}"))).expect(kind);
+        let found = config.sources.values().next().expect("a source");
+        assert!(found.scheme.fetches_keys() && found.secrets.is_empty() && config.warnings.is_empty(), "{kind}");
+    }
+    let check = |secrets: &str, fields: &str, needle: &str| {
+        let found = mistakes(&source(secrets, fields)).join("\n");
+        assert!(found.contains(needle), "{needle:?} in {found}");
+    };
+    let rsa = "kind = \"jwt-rsa\"\n";
+    check(secrets, &format!("{rsa}{jwks}"), "source.s.secrets: this provider's keys are got from itself");
+    check(none, &format!("{rsa}key = \"pem\"\n"), "source.s.secrets: missing");
+    for url in ["http://a.example/keys", "https://user:word@a.example/keys", "a.example/keys", "https://"] {
+        check(none, &format!("{rsa}jwks = \"{url}\"\n"), "source.s.signature.jwks: expected an https:// URL");
+    }
+    check(none, &format!("kind = \"jwt\"\n{jwks}"), "source.s.signature.jwks: jwks is an https URL, and for the kinds");
+}
+
+#[test]
+fn an_application_of_microsofts_is_its_id() {
+    let graph = |setting: &str| {
+        format!(
+            "{}setting = \"{setting}\"\n",
+            SOURCE.replace("provider = \"github\"", "provider = \"microsoft-graph\"")
+        )
+    };
+    let config = parse(&graph("8e460676-ae3f-4b1e-8790-ee0fb5d6148f")).expect("an id");
+    assert!(config.sources.values().next().expect("a source").scheme.fetches_keys());
+    let found = mistakes(&graph("my application")).join("\n");
+    assert!(found.contains("setting: the setting is the application's (client) id"), "{found}");
+}
+
+#[test]
 fn each_mistake_about_a_scheme_has_its_message() {
     let check = |fields: &str, needle: &str| {
         let found = mistakes(&format!("{SPELLED}[source.signature]\nid = [\"body-sha256\"]\n{fields}")).join("\n");

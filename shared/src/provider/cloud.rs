@@ -91,8 +91,11 @@ pub(super) const PRESETS: &[Preset] = &[
         proven: "vectors computed independently, by the rules of fusionauth-site signing.mdx, token read back by npm \
                jose 6.2.18 jwtVerify; no vendor's library judged them",
         note: "Signed only where the webhook has a signing key (since 1.48.0). The token has no iat or exp, so age \
-               is not judged. HMAC, RSA, EC and EdDSA keys are possible: the source fixes one. The claim is base64, \
-               not hex.",
+               is not judged. HMAC, RSA, EC and EdDSA keys are possible: the preset takes HMAC. The claim is base64, not \
+               hex. For an RSA or EC key: provider = \"hmac\", no secrets, and in [source.signature] kind = \"jwt-rsa\" or \
+               \"jwt-es256\", header = \"X-FusionAuth-Signature-JWT\", encoding = \"base64\", body_claim = \
+               \"request_body_sha256\", id = \"json:/event/id\", event_type = \"json:/event/type\", jwks = \
+               \"https://YOUR-FUSIONAUTH/.well-known/jwks.json\".",
         ..Preset::PLAIN
     },
     Preset {

@@ -154,10 +154,16 @@ pub(super) const PRESETS: &[Preset] = &[
             }],
             ..SchemeText::HMAC
         },
-        source: "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
+        source: "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks, \
+               https://learn.microsoft.com/graph/change-notifications-with-resource-data",
         proven: "vectors computed independently",
         note: "Nothing is signed: clientState, given with the subscription, must stand in every item. Bodies of distinct \
-               changes can be the same and need not have an id: each request is an event. validationTokens are not judged.",
+               changes can be the same and need not have an id: each request is an event. Without setting, \
+               validationTokens are not judged. For subscriptions with resource data let setting be the id of the \
+               application (client) that made them: then every request must carry tokens of Microsoft Entra for it, \
+               issued to Microsoft Graph's change tracking and not expired, all by one key, which is got from \
+               login.microsoftonline.com (a request whose tokens name several keys is refused). Whether lifecycle \
+               notifications and later retries always carry such tokens is not confirmed. The tenant is not judged.",
         batch: Some(BatchText {
             items: "/value",
             id: &["json:/id", "arrival"],

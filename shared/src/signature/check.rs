@@ -1,6 +1,8 @@
 //! What contradicts itself in a scheme, or would not prove anything.
 
 use http::Method;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::json::POINTERS_MAX;
 use super::{
@@ -94,6 +96,12 @@ pub enum SchemeError {
     /// There is no host to ask for keys.
     #[error("the setting is the environment, production or sandbox")]
     NoEnvironment,
+    /// No token would be for it.
+    #[error("the setting is the application's (client) id, as Microsoft Entra shows it")]
+    NoApplication,
+    /// Keys that could be changed on their way prove nothing, and no other kind has a name for its key.
+    #[error("jwks is an https URL, and for the kinds jwt-rsa and jwt-es256 only")]
+    KeySet,
 }
 
 impl Scheme {
@@ -106,6 +114,7 @@ impl Scheme {
             return Err(SchemeError::NoSignatureHeader);
         }
         self.check_signed_text()?;
+        self.check_key_set()?;
         self.check_key_form()?;
         self.check_timestamp()?;
         self.check_names()?;
@@ -130,7 +139,17 @@ impl Scheme {
         if self.kind == Kind::Plaid && !matches!(self.setting.as_deref(), None | Some("production" | "sandbox")) {
             return Err(SchemeError::NoEnvironment);
         }
+        let is_id = |id: &str| id.len() == Hyphenated::LENGTH && Uuid::try_parse(id).is_ok();
+        if self.application().is_some_and(|id| !is_id(id)) {
+            return Err(SchemeError::NoApplication);
+        }
         Ok(())
+    }
+
+    fn check_key_set(&self) -> Result<(), SchemeError> {
+        let Some(url) = &self.jwks else { return Ok(()) };
+        let is_for_it = matches!(self.kind, Kind::JwtRsa | Kind::JwtEs256);
+        if is_for_it && url.scheme() == "https" { Ok(()) } else { Err(SchemeError::KeySet) }
     }
 
     fn check_signed_text(&self) -> Result<(), SchemeError> {
@@ -176,7 +195,8 @@ impl Scheme {
 
     fn check_key_form(&self) -> Result<(), SchemeError> {
         let fits = match self.key {
-            KeyForm::Utf8 => !self.kind.has_public_keys(),
+            // Of a set, the keys have a form of their own.
+            KeyForm::Utf8 => !self.kind.has_public_keys() || self.jwks.is_some(),
             // A token is compared as it stands.
             _ if self.kind.is_token() => false,
             KeyForm::Hex | KeyForm::Base64 => true,

@@ -47,7 +47,7 @@ impl Claimed {
             Form::Token
         } else if kind == Kind::Basic {
             Form::Basic
-        } else if kind.has_public_keys() || kind.fetches_keys() {
+        } else if kind.has_public_keys() || kind.always_fetches_keys() {
             Form::Long(encoding)
         } else {
             Form::Tag(encoding, hash.len())

@@ -24,6 +24,27 @@ pub(super) fn read(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     if *first == tag { rest.split_at_checked(len) } else { None }
 }
 
+/// An element of at most 64 KiB, as [`read`] reads it.
+pub(super) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).expect("no key is longer than 64 KiB").to_be_bytes();
+    let mut element = vec![tag];
+    match (high, low) {
+        (0, 0..=0x7f) => element.push(low),
+        (0, _) => element.extend_from_slice(&[0x81, low]),
+        (_, _) => element.extend_from_slice(&[0x82, high, low]),
+    }
+    element.extend_from_slice(content);
+    element
+}
+
+/// A whole number that is not negative, from its bytes, the highest first.
+pub(super) fn write_number(bytes: &[u8]) -> Vec<u8> {
+    const INTEGER: u8 = 0x02;
+    // The highest bit is the sign.
+    let sign: &[u8] = if bytes.first().is_none_or(|first| first & 0x80 != 0) { &[0] } else { &[] };
+    write(INTEGER, &[sign, bytes].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +66,16 @@ mod tests {
         ] {
             assert_eq!(read(bad, SEQUENCE), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for len in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff] {
+            let content = vec![7; len];
+            assert_eq!(read(&write(SEQUENCE, &content), SEQUENCE), Some((&content[..], &[][..])), "{len}");
+        }
+        assert_eq!(write_number(&[0x7f, 0xff]), [2, 2, 0x7f, 0xff]);
+        assert_eq!(write_number(&[0x80]), [2, 2, 0, 0x80]);
+        assert_eq!(write_number(&[]), [2, 1, 0]);
     }
 }

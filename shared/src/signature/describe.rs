@@ -55,10 +55,16 @@ impl Scheme {
             Kind::Rsa => format!("RSA with {hash}"),
             Kind::Token => "the secret itself".to_owned(),
             Kind::Basic => "the secret itself, user:password, by Basic authentication".to_owned(),
-            Kind::MicrosoftGraph => "the secret itself in every item's clientState".to_owned(),
+            Kind::MicrosoftGraph => {
+                let tokens =
+                    if self.application().is_some() { ", and tokens of Microsoft Entra beside them" } else { "" };
+                format!("the secret itself in every item's clientState{tokens}")
+            }
             Kind::Jwt => format!("JSON Web Token by HMAC-{hash}{}", self.claim_in_words()),
-            Kind::JwtRsa => format!("JSON Web Token by RSA with {hash}{}", self.claim_in_words()),
-            Kind::JwtEs256 => format!("JSON Web Token by ES256{}", self.claim_in_words()),
+            Kind::JwtRsa => {
+                format!("JSON Web Token by RSA with {hash}{}{}", self.set_in_words(), self.claim_in_words())
+            }
+            Kind::JwtEs256 => format!("JSON Web Token by ES256{}{}", self.set_in_words(), self.claim_in_words()),
             Kind::Plaid => {
                 format!("JSON Web Token by ES256, with a key of Plaid's API,{}", self.claim_in_words())
             }
@@ -68,6 +74,10 @@ impl Scheme {
             Kind::PayPal => format!("RSA with {hash}, by the certificate at PAYPAL-CERT-URL,"),
             Kind::AwsSns => format!("RSA with {hash} of the message's fields, by the certificate at SigningCertURL"),
         }
+    }
+
+    fn set_in_words(&self) -> String {
+        self.jwks.as_ref().map(|url| format!(", with a key of the set at {url},")).unwrap_or_default()
     }
 
     fn claim_in_words(&self) -> String {
@@ -210,6 +220,13 @@ mod tests {
         check(at(Kind::AwsSns, Hash::Sha1), sns);
         let nowhere = |kind| SchemeText { at: &[], ..at(kind, Hash::Sha256) };
         check(nowhere(Kind::MicrosoftGraph), "the secret itself in every item's clientState");
+        let mut graph = nowhere(Kind::MicrosoftGraph).read().unwrap();
+        graph.setting = Some("8e460676-ae3f-4b1e-8790-ee0fb5d6148f".to_owned());
+        assert!(graph.proof_in_words().ends_with("clientState, and tokens of Microsoft Entra beside them"));
+        let mut set = claim(at(Kind::JwtEs256, Hash::Sha256)).read().unwrap();
+        set.jwks = Some("https://a.example/keys".parse().unwrap());
+        let keys = "with a key of the set at https://a.example/keys,";
+        assert_eq!(set.proof_in_words(), format!("{token} ES256, {keys} {claimed} in header x-sig"));
         check(nowhere(Kind::Adyen), "HMAC-SHA256 of eight fields of each item, in base64");
     }
 

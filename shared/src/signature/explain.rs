@@ -89,7 +89,7 @@ impl Question<'_> {
     /// What is left to say where nothing makes the signature right.
     fn unexplained(&self) -> Cause {
         let Suspect { scheme, secrets, .. } = self.source;
-        if scheme.kind.fetches_keys() {
+        if scheme.fetches_keys() && self.without_tokens().is_none() {
             self.unmatched()
         } else if secrets.is_empty() {
             Cause::NoSecretOffered
@@ -113,6 +113,9 @@ impl Question<'_> {
 
     /// Everything that is tried, the nearest first.
     fn search(&self) -> Option<Cause> {
+        if let Some(scheme) = self.without_tokens() {
+            return Question { source: Suspect { scheme: &scheme, ..self.source }, ..*self }.search();
+        }
         self.secret_date()
             .or_else(|| self.secret_text())
             .or_else(|| self.secret_form())
@@ -134,10 +137,11 @@ impl Question<'_> {
     }
 
     fn proves_by(&self, scheme: &Scheme, keys: Vec<Key>, received: &Received<'_>) -> bool {
-        if keys.is_empty() && scheme.kind.has_secrets() {
+        if keys.is_empty() && scheme.has_secrets() {
             return false;
         }
-        let key = self.fetched_key().filter(|_| scheme.kind == self.source.scheme.kind);
+        let own = self.source.scheme;
+        let key = self.fetched_key().filter(|_| scheme.kind == own.kind && scheme.jwks == own.jwks);
         Verifier::trial(scheme.clone(), keys).is_proven(received, self.received_at, key)
     }
 

@@ -143,7 +143,7 @@ impl Key {
         if kind.has_public_keys() {
             return PublicKey::try_new(kind, scheme.hash, &bytes, 0).ok().map(Self::Public);
         }
-        let has_own_form = kind.fetches_keys() || kind == Kind::Braintree;
+        let has_own_form = kind.always_fetches_keys() || kind == Kind::Braintree;
         (!has_own_form).then(|| Self::shared(scheme, bytes))
     }
 

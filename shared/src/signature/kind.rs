@@ -66,13 +66,14 @@ impl Kind {
         matches!(self, Self::Ed25519 | Self::EcdsaP256 | Self::Rsa | Self::JwtRsa | Self::JwtEs256)
     }
 
-    /// Whether its keys are got from the provider when a request names them.
+    /// Whether its keys are always got from the provider, when a request names them; [`super::Scheme::fetches_keys`] says
+    /// it of a source.
     #[must_use]
-    pub const fn fetches_keys(self) -> bool {
+    pub const fn always_fetches_keys(self) -> bool {
         matches!(self, Self::PayPal | Self::AwsSns | Self::Plaid)
     }
 
-    /// Whether a source must have secrets; those of [`Kind::Plaid`] are for its API.
+    /// Whether a source has secrets, or public keys in their place; those of [`Kind::Plaid`] are for its API.
     #[must_use]
     pub const fn has_secrets(self) -> bool {
         !matches!(self, Self::PayPal | Self::AwsSns)

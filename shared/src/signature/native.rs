@@ -3,6 +3,7 @@
 pub(super) mod adyen;
 pub(super) mod aws_sns;
 pub(super) mod braintree;
+pub(super) mod jwks;
 pub(super) mod jwt;
 pub(super) mod microsoft_graph;
 pub(super) mod paypal;

@@ -59,9 +59,13 @@ impl Verifier {
             Kind::Hmac | Kind::PlainHash | Kind::Ed25519 | Kind::EcdsaP256 | Kind::Rsa | Kind::Token | Kind::Basic => {
                 self.prove_text(reader, self.keys())
             }
-            Kind::Jwt | Kind::JwtRsa | Kind::JwtEs256 => native::jwt::prove(scheme, reader, now, self.keys()),
-            Kind::Plaid => native::jwt::prove(scheme, reader, now, &[Key::Public(self.public_key(key)?)]),
-            Kind::MicrosoftGraph => native::microsoft_graph::prove(self, reader),
+            Kind::Jwt | Kind::JwtRsa | Kind::JwtEs256 if scheme.jwks.is_none() => {
+                native::jwt::prove(scheme, reader, now, self.keys())
+            }
+            Kind::Jwt | Kind::JwtRsa | Kind::JwtEs256 | Kind::Plaid => {
+                native::jwt::prove(scheme, reader, now, &[Key::Public(self.public_key(key)?)])
+            }
+            Kind::MicrosoftGraph => native::microsoft_graph::prove(self, reader, now, key),
             Kind::Twilio => native::twilio::prove(self, reader),
             Kind::Adyen => native::adyen::prove(self, reader),
             Kind::Braintree => native::braintree::prove(self, reader),
@@ -71,7 +75,7 @@ impl Verifier {
     }
 
     /// Without the key that was asked for, nothing is proven.
-    fn public_key(&self, key: Option<&FetchedKey>) -> Result<PublicKey, VerifyError> {
+    pub(super) fn public_key(&self, key: Option<&FetchedKey>) -> Result<PublicKey, VerifyError> {
         let scheme = self.scheme();
         key.and_then(|key| PublicKey::try_new(scheme.kind, scheme.hash, key.as_spki(), 0).ok())
             .ok_or(VerifyError::InvalidSignature)

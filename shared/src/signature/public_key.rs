@@ -21,6 +21,10 @@ const P256_LEN: usize = 65;
 const UNCOMPRESSED: u8 = 4;
 /// Shortest and longest RSA key, in bytes of its DER: a modulus of 2048 to 8192 bits and a usual exponent.
 const RSA_LEN: std::ops::RangeInclusive<usize> = 266..=1_042;
+/// Shortest and longest modulus of an RSA key, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+/// Longest exponent of an RSA key, in bytes; it is 65537 nearly everywhere.
+const RSA_EXPONENT_MAX: usize = 4;
 
 impl PublicKey {
     /// Reads the key at `index` of its list: 32 bytes for Ed25519, or a `SubjectPublicKeyInfo` in DER.
@@ -34,14 +38,13 @@ impl PublicKey {
                 let point = spki_key(bytes, &[ID_EC_PUBLIC_KEY, PRIME256V1].concat());
                 point.filter(|key| key.len() == P256_LEN && key[0] == UNCOMPRESSED)
             }
-            Kind::Rsa | Kind::JwtRsa | Kind::PayPal | Kind::AwsSns => {
+            Kind::Rsa | Kind::JwtRsa | Kind::PayPal | Kind::AwsSns | Kind::MicrosoftGraph => {
                 spki_key(bytes, RSA_ENCRYPTION).filter(|key| RSA_LEN.contains(&key.len()))
             }
             Kind::Hmac
             | Kind::PlainHash
             | Kind::Token
             | Kind::Basic
-            | Kind::MicrosoftGraph
             | Kind::Jwt
             | Kind::Twilio
             | Kind::Adyen
@@ -79,6 +82,26 @@ pub(super) fn p256_spki(x: &[u8], y: &[u8]) -> Option<Vec<u8>> {
     is_whole.then(|| [HEAD, ID_EC_PUBLIC_KEY, PRIME256V1, BITS, x, y].concat())
 }
 
+/// The `SubjectPublicKeyInfo` of an RSA key ([RFC 8017, appendix
+/// A.1.1](https://www.rfc-editor.org/rfc/rfc8017#appendix-A.1.1)) of these numbers, the highest byte first; `None` unless
+/// its modulus has a length that is taken.
+pub(super) fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
+    let (modulus, exponent) = (without_zeros(modulus), without_zeros(exponent));
+    let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
+    if !RSA_BITS.contains(&bits) || !(1..=RSA_EXPONENT_MAX).contains(&exponent.len()) {
+        return None;
+    }
+    let key = der::write(der::SEQUENCE, &[der::write_number(modulus), der::write_number(exponent)].concat());
+    let key = der::write(der::BIT_STRING, &[&[0][..], &key].concat());
+    Some(der::write(der::SEQUENCE, &[der::write(der::SEQUENCE, RSA_ENCRYPTION), key].concat()))
+}
+
+/// A number without zeros before it: some libraries write one.
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    &number[start..]
+}
+
 /// The key in a `SubjectPublicKeyInfo` ([RFC 5280, section 4.1](https://www.rfc-editor.org/rfc/rfc5280#section-4.1)) whose
 /// algorithm is exactly `algorithm`.
 fn spki_key<'d>(spki: &'d [u8], algorithm: &[u8]) -> Option<&'d [u8]> {
@@ -104,5 +127,32 @@ mod tests {
         for (x, y) in [(31, 32), (33, 32), (32, 31), (32, 33), (0, 0), (64, 0), (65, 65)] {
             assert_eq!(p256_spki(&vec![1; x], &vec![2; y]), None, "{x} and {y}");
         }
+    }
+
+    #[test]
+    fn a_modulus_has_2048_to_8192_bits() {
+        let spki = |first: u8, len: usize, exponent: &[u8]| {
+            let mut modulus = vec![0xff; len];
+            modulus[0] = first;
+            rsa_spki(&modulus, exponent)
+        };
+        let usual: &[u8] = &[1, 0, 1];
+        for (first, len, exponent) in [(0x80, 256, usual), (1, 257, usual), (0xff, 1_024, usual), (0, 257, &[0, 3][..])]
+        {
+            let key = spki(first, len, exponent).expect("a key");
+            assert!(PublicKey::try_new(Kind::JwtRsa, Hash::Sha256, &key, 0).is_ok(), "{first} and {len}");
+        }
+        for (first, len, exponent) in [
+            (0x7f, 256, usual),
+            (0xff, 128, usual),
+            (0, 256, usual),
+            (1, 1_025, usual),
+            (0xff, 256, &[][..]),
+            (0xff, 256, &[0][..]),
+            (0xff, 256, &[1; 5][..]),
+        ] {
+            assert_eq!(spki(first, len, exponent), None, "{first}, {len} and {exponent:?}");
+        }
+        assert_eq!((rsa_spki(&[], usual), rsa_spki(&[0; 256], usual)), (None, None));
     }
 }

@@ -1,6 +1,7 @@
 //! A provider's way of proving its requests, as data.
 
 use http::HeaderName;
+use url::Url;
 
 use super::document::JsonIn;
 use super::native;
@@ -43,6 +44,8 @@ pub struct Scheme {
     pub json_field: Option<String>,
     /// The claim that holds the body's SHA-256, for JSON Web Tokens.
     pub body_claim: Option<Pointer>,
+    /// Where the provider keeps the JSON Web Keys that its tokens name, in the place of public keys of the source's.
+    pub jwks: Option<Url>,
     /// The URL that the provider calls, for `{url}` and `{uri}`.
     pub url: PublicUrl,
     /// What `{setting}` stands for, from the source's configuration.
@@ -81,7 +84,24 @@ impl Scheme {
     /// Whether the source may have a `setting`.
     #[must_use]
     pub fn takes_setting(&self) -> bool {
-        self.needs_setting() || self.kind == Kind::Plaid
+        self.needs_setting() || matches!(self.kind, Kind::Plaid | Kind::MicrosoftGraph)
+    }
+
+    /// Whether its keys are got from the provider when a request names them.
+    #[must_use]
+    pub fn fetches_keys(&self) -> bool {
+        self.kind.always_fetches_keys() || self.jwks.is_some() || self.application().is_some()
+    }
+
+    /// Whether a source must have secrets, or public keys in their place.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        self.kind.has_secrets() && self.jwks.is_none()
+    }
+
+    /// Whom the tokens beside Microsoft Graph's notifications must be for; `None` where they are not judged.
+    pub(super) fn application(&self) -> Option<&str> {
+        self.setting.as_deref().filter(|_| self.kind == Kind::MicrosoftGraph)
     }
 
     /// Whether another body would need another proof: of an item or a message, all that is read of it.

@@ -77,7 +77,7 @@ impl Scheme {
     /// # Errors
     /// What it would take.
     pub fn check_signed_here(&self) -> Result<(), SecretError> {
-        if self.kind.has_public_keys() || self.kind.fetches_keys() {
+        if self.kind.has_public_keys() || self.fetches_keys() {
             return Err(SecretError::PrivateKeyNeeded { kind: self.kind });
         }
         if self.kind.is_native() || self.body_is_token() {

@@ -8,6 +8,7 @@ use super::*;
 mod edges;
 mod every_preset;
 mod handshakes;
+mod key_sets;
 mod keys;
 mod kinds;
 mod known_answers;

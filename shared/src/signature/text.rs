@@ -116,6 +116,7 @@ impl SchemeText {
             unsigned_body: self.unsigned_body,
             json_field: Some(self.json_field).filter(|field| !field.is_empty()).map(str::to_owned),
             body_claim: body_claim.map(|claim| format!("/{claim}").parse()).transpose()?,
+            jwks: None,
             url: PublicUrl::Unknown,
             setting: None,
             handshakes: self.handshakes.iter().map(HandshakeText::read).collect::<Result<_, _>>()?,

@@ -91,7 +91,7 @@ impl Verifier {
     pub fn try_new(scheme: Scheme, secrets: &[Secret]) -> Result<Self, SecretError> {
         scheme.check()?;
         scheme.check_source()?;
-        match (scheme.kind.has_secrets(), secrets.is_empty()) {
+        match (scheme.has_secrets(), secrets.is_empty()) {
             (true, true) => return Err(SecretError::Missing),
             (false, false) => return Err(SecretError::Needless),
             (true, false) | (false, true) => {}
@@ -180,10 +180,16 @@ impl Verifier {
     /// # Errors
     /// [`VerifyError`] if it names none, or one at a place that is not the provider's.
     pub fn needs(&self, received: &Received<'_>) -> Result<Option<KeyLocation>, VerifyError> {
-        if !self.scheme.kind.fetches_keys() {
+        if !self.scheme.fetches_keys() {
             return Ok(None);
         }
         let mut reader = self.reader(received);
+        if let Some(url) = &self.scheme.jwks {
+            return native::jwks::location(&self.scheme, url, &mut reader).map(Some);
+        }
+        if self.scheme.kind == Kind::MicrosoftGraph {
+            return native::microsoft_graph::location(self, received.body).map(Some);
+        }
         if self.scheme.kind == Kind::Plaid {
             return native::plaid::location(&self.scheme, &mut reader).map(Some);
         }
@@ -206,7 +212,7 @@ impl Verifier {
     /// # Errors
     /// If one is needed, and no secret counts: that is ours to mend, and not the sender's.
     pub fn question(&self, location: &KeyLocation, now: Timestamp) -> Result<Option<Zeroizing<Vec<u8>>>, NoLiveSecret> {
-        let Some(name) = location.name() else { return Ok(None) };
+        let Some(name) = location.asked_name() else { return Ok(None) };
         let mut live = self.at(now).keys.iter();
         let credentials = live.find_map(|key| if let Key::Api(secret) = key { Some(secret) } else { None });
         Ok(Some(Zeroizing::new(native::plaid::question(credentials.ok_or(NoLiveSecret)?, name))))

@@ -73,8 +73,8 @@ impl KeyCause {
                 "If that topic is yours, set the source's setting to its ARN; if not, the message is somebody else's."
             }
             Self::Unmatched { setting: Some(_) } => {
-                "Set the source's setting to what the provider shows, as PayPal does the webhook's id; if it is right, \
-                 the request is forged or was changed."
+                "Set the source's setting to what the provider shows, as PayPal does the webhook's id and Microsoft Entra \
+                 the application's; if it is right, the request is forged or was changed."
             }
             Self::Unmatched { setting: None } => {
                 "Look what a proxy changes; if none does, the request is forged: no secret or setting makes it right."
@@ -104,11 +104,20 @@ impl Question<'_> {
         let own = self.source.scheme;
         Cause::Key(match self.key {
             Ok(Some(_)) => {
-                let is_signed = own.template.has(&Piece::Setting);
+                let is_signed = own.template.has(&Piece::Setting) || own.application().is_some();
                 KeyCause::Unmatched { setting: own.setting.clone().filter(|_| is_signed) }
             }
             Ok(None) | Err(_) => KeyCause::Unnamed,
         })
+    }
+
+    /// The source's scheme without the tokens of Microsoft's, where the secret beside them is wrong already.
+    pub(super) fn without_tokens(&self) -> Option<Scheme> {
+        let own = self.source.scheme;
+        own.application()?;
+        let bare = Scheme { setting: None, ..own.clone() };
+        let is_proven = self.proves(&bare, self.source.secrets, &self.received);
+        (!is_proven).then_some(bare)
     }
 
     fn of_topic(&self, sent: String) -> KeyCause {

@@ -88,9 +88,10 @@ impl Question<'_> {
     /// Whether the source would take it, were this its scheme.
     fn proves_as(&self, scheme: Scheme) -> bool {
         let own = self.source.scheme;
-        let scheme = Scheme { url: own.url.clone(), setting: own.setting.clone(), ..scheme };
+        let setting = own.setting.clone().filter(|_| scheme.needs_setting());
+        let scheme = Scheme { url: own.url.clone(), setting, ..scheme };
         let is_whole = scheme.check_source().is_ok();
-        is_whole && !scheme.kind.fetches_keys() && self.proves(&scheme, self.source.secrets, &self.received)
+        is_whole && !scheme.fetches_keys() && self.proves(&scheme, self.source.secrets, &self.received)
     }
 }
 

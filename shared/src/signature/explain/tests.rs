@@ -14,6 +14,8 @@ use super::*;
 use crate::provider::preset;
 use crate::signature::{Location, PublicUrl, Validity};
 
+mod graph;
+
 const SECRET: &str = "a-secret-of-thirty-two-characters";
 const NOW: i64 = 1_700_000_000;
 /// Where Meta asks, without the word that it must know.

@@ -23,6 +23,8 @@ use crate::event::BodyHash;
 const MILLIS_PER_SECOND: i64 = 1_000;
 /// The place of the body's hash among the claims that are read.
 const CLAIMED_HASH: usize = 3;
+/// How far clocks may be off where a token says until when it is fresh.
+pub(super) const CLOCK: Duration = Duration::from_secs(60);
 
 /// The parts of a token, still encoded but for its header.
 pub(super) struct Token<'t> {
@@ -49,7 +51,7 @@ fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 }
 
 impl<'t> Token<'t> {
-    fn read(text: &'t str) -> Option<Self> {
+    pub(super) fn read(text: &'t str) -> Option<Self> {
         let (signed, signature) = text.rsplit_once('.')?;
         let (header, payload) = signed.split_once('.').filter(|(_, payload)| !payload.contains('.'))?;
         let header = Some(header).filter(|header| header.len() <= SIGNATURE_HEADER_MAX)?;
@@ -61,6 +63,11 @@ impl<'t> Token<'t> {
     pub(super) fn is_of(&self, scheme: &Scheme) -> bool {
         let expected = algorithm(scheme.kind, scheme.hash);
         expected == Some(&*self.header.alg) && !self.header.crit
+    }
+
+    /// Its claims, if one of `keys` signed it.
+    pub(super) fn claims_by(&self, keys: &[Key]) -> Option<Vec<u8>> {
+        if self.is_signed_by(keys) { URL_SAFE_NO_PAD.decode(self.payload).ok() } else { None }
     }
 
     fn is_signed_by(&self, keys: &[Key]) -> bool {
@@ -97,9 +104,7 @@ pub(in super::super) fn prove<'a>(
     now: Timestamp,
     keys: &[Key],
 ) -> Result<Proven<'a>, VerifyError> {
-    let payload = with_token(scheme, reader, |token| {
-        if token.is_signed_by(keys) { URL_SAFE_NO_PAD.decode(token.payload).ok() } else { None }
-    })?;
+    let payload = with_token(scheme, reader, |token| token.claims_by(keys))?;
     let pointers = claims(scheme);
     let claims = json::pick(&payload, &pointers, Strings::Closed);
     if !holds_hash_of(scheme, &claims, reader.received.body) {
@@ -136,10 +141,11 @@ pub(in super::super) fn sign(scheme: &Scheme, key: &Key, body: &[u8], now: Times
     Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_bytes())))
 }
 
-fn algorithm(kind: Kind, hash: Hash) -> Option<&'static str> {
+/// What tokens call the algorithm of a scheme; `None` where there is none.
+pub(super) fn algorithm(kind: Kind, hash: Hash) -> Option<&'static str> {
     match (kind, hash) {
         (Kind::JwtEs256 | Kind::Plaid, _) => Some("ES256"),
-        (Kind::JwtRsa, Hash::Sha256) => Some("RS256"),
+        (Kind::JwtRsa | Kind::MicrosoftGraph, Hash::Sha256) => Some("RS256"),
         (Kind::JwtRsa, Hash::Sha384) => Some("RS384"),
         (Kind::JwtRsa, Hash::Sha512) => Some("RS512"),
         (Kind::Jwt, Hash::Sha256) => Some("HS256"),
@@ -151,8 +157,12 @@ fn algorithm(kind: Kind, hash: Hash) -> Option<&'static str> {
 
 /// The claims that are read: the times, then the body's hash.
 fn claims(scheme: &Scheme) -> Vec<Pointer> {
-    let times = ["/iat", "/nbf", "/exp"].map(|claim| claim.parse().expect("a valid pointer"));
-    times.into_iter().chain(scheme.body_claim.clone()).collect()
+    times().into_iter().chain(scheme.body_claim.clone()).collect()
+}
+
+/// The claims that [`judge_times`] takes, in its order.
+pub(super) fn times() -> [Pointer; 3] {
+    ["/iat", "/nbf", "/exp"].map(|claim| claim.parse().expect("a valid pointer"))
 }
 
 /// Whether the token is about this body, is this body, or is about none. A body that is empty may have no hash: nobody can
@@ -175,8 +185,12 @@ fn holds_hash_of(scheme: &Scheme, claims: &Picked<'_>, body: &[u8]) -> bool {
 ///
 /// Plaid's tokens are as old as their `iat` and never without one; others may have no time at all, and are then not judged
 /// by it.
-fn judge_times(kind: Kind, rule: &TimestampRule, claims: &Picked<'_>, now: Timestamp) -> Result<(), VerifyError> {
-    const CLOCK: Duration = Duration::from_secs(60);
+pub(super) fn judge_times(
+    kind: Kind,
+    rule: &TimestampRule,
+    claims: &Picked<'_>,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
     let time = |index: usize| {
         let seconds = claims.value(index)?.split('.').next()?.parse::<i64>().ok()?;
         seconds.checked_mul(MILLIS_PER_SECOND)

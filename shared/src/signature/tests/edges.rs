@@ -172,3 +172,50 @@ fn nothing_is_signed_in_the_place_of_those_who_sign_their_own_way() {
         assert!(matches!(signed, Err(SecretError::PrivateKeyNeeded { .. })), "{preset}: {signed:?}");
     }
 }
+
+#[test]
+fn a_refusal_names_the_place_in_words() {
+    let place = |text: &str| text.parse::<Location>().expect("a place");
+    for (text, words) in [
+        ("header:X-Sig", "the header x-sig"),
+        ("query:sig", "the query parameter sig"),
+        ("form:sig", "the form field sig"),
+        ("json:/sig", "the value at json:/sig"),
+        ("body", "the body"),
+    ] {
+        let missing = VerifyError::MissingSignature { place: place(text) }.to_string();
+        assert_eq!(missing, format!("{words} with the signature is missing"));
+        assert_eq!(
+            VerifyError::Duplicate { place: place(text) }.to_string(),
+            format!("{words} appears more than once")
+        );
+    }
+}
+
+/// Only what is offered as a signature is worth a question, and only Plaid's keys have names.
+#[test]
+fn a_key_is_needed_from_where_its_provider_says() {
+    let paypal = Verifier::try_new(Scheme { setting: Some("1".into()), ..scheme("paypal") }, &[]).unwrap();
+    let place = "https://api.paypal.com/v1/notifications/certs/CERT-1";
+    let offered = |url: &str, signature: &str| {
+        let headers = headers(&[("paypal-cert-url", url), ("paypal-transmission-sig", signature)]);
+        paypal.needs(&Received::post(&headers, b"{}")).map(|needed| needed.map(|place| place.to_string()))
+    };
+    assert_eq!(offered(place, "AAAA"), Ok(Some(place.to_owned())));
+    for url in [
+        "https://api.paypal.com/v1/notifications/certs/CERT-1#2",
+        "https://api.paypal.com/v1/notifications/certs/CERT-1?a",
+        "https://api.paypal.com/CERT-1",
+        "https://www.paypal.com/v1/notifications/certs/CERT-1",
+    ] {
+        assert_eq!(offered(url, "AAAA"), Err(VerifyError::InvalidSignature), "{url}");
+    }
+    assert_eq!(offered(place, "!"), Err(VerifyError::InvalidSignature), "nothing that could be a signature");
+
+    let plaid = verifier("plaid", &["an id of the client:a secret"]);
+    let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImstMSJ9.e30.AA";
+    let headers = headers(&[("plaid-verification", token)]);
+    let needed = plaid.needs(&Received::post(&headers, b"{}")).unwrap().expect("a key");
+    assert_eq!((needed.name(), needed.url().host_str()), (Some("k-1"), Some("production.plaid.com")));
+    assert_eq!(verifier("github", &[SECRET]).needs(&Received::post(&HeaderMap::new(), b"")), Ok(None));
+}

@@ -326,11 +326,9 @@ fn answers_in_headers_say_what_was_asked() {
     let asked = headers(&[("WebHook-Request-Origin", "events.example.com")]);
     let received = Received { method: &Method::OPTIONS, ..Received::post(&asked, b"") };
     let reply = verifier("cloudevents", &[SECRET]).open_handshake(&received, at(THEN)).unwrap().expect("a handshake");
-    for (name, expected) in [
-        ("webhook-allowed-origin", "events.example.com"),
-        ("webhook-allowed-rate", "*"),
-        ("allow", "POST"),
-    ] {
+    for (name, expected) in
+        [("webhook-allowed-origin", "events.example.com"), ("webhook-allowed-rate", "*"), ("allow", "POST")]
+    {
         assert_eq!(reply.headers.get(name).map(|value| value.to_str().unwrap()), Some(expected), "{name}");
     }
     let offered = headers(&[("X-Hook-Secret", "0123456789abcdef")]);
