@@ -220,6 +220,7 @@ fn document(scheme: &Scheme, request: &Request) -> Option<Box<RawValue>> {
         let (_, value) = form_urlencoded::parse(&request.body).find(|(name, _)| name == field)?;
         read(&value)
     };
+    // From its head to the next line that may end it.
     let in_part = || {
         let body = std::str::from_utf8(&request.body).ok()?;
         let (_, part) = body.split_once(&format!("name=\"{field}\""))?;
@@ -260,9 +261,7 @@ fn signatures(format: &SignatureFormat, text: &[u8]) -> Vec<Vec<u8>> {
         SignatureFormat::Raw => vec![text.to_vec()],
         SignatureFormat::Prefixed(prefix) => strip(prefix).into_iter().collect(),
         SignatureFormat::MaybePrefixed(prefix) => vec![strip(prefix).unwrap_or_else(|| text.to_vec())],
-        SignatureFormat::KeyValue { separator, signatures, .. } => {
-            signatures.iter().flat_map(|key| items(text, *separator, '=', key)).collect()
-        }
+        SignatureFormat::KeyValue { separator, signature, .. } => items(text, *separator, '=', signature),
         SignatureFormat::Versioned(version) => items(text, ' ', ',', version),
     }
 }

@@ -239,7 +239,7 @@ async fn the_official_sdks_take_what_tidegate_signs() -> Result<()> {
 }
 
 /// How many vectors there are, so that none drops out unseen: judged, and refused for their secret.
-const VECTORS: (usize, usize) = (2503, 4);
+const VECTORS: (usize, usize) = (2502, 4);
 
 #[test]
 fn every_vector_is_judged_as_published() -> Result<()> {

@@ -91,16 +91,16 @@ pub(super) const PRESETS: &[Preset] = &[
         scheme: SchemeText {
             signed: "{timestamp}.{signed_headers}{body}",
             at: &["header:X-Hook0-Signature"],
-            format: "kv:t,v0|v1",
+            format: "kv:t,v1",
             id: &["json:/eventId", "json:/eventID", "header:X-Event-Id", "body-sha256"],
             event_type: &["json:/eventType", "header:X-Event-Type"],
             ..SchemeText::HMAC
         },
         source: "https://docs.cdp.coinbase.com/webhooks/verify-signatures; npm hook0-client 1.1.0 \
                    dist/signature.js; PyPI hook0-client 2.0.3 signature.py; npm @coinbase/cdp-sdk 1.57.0 (types)",
-        proven: "vectors judged by npm hook0-client 1.1.0 and PyPI hook0-client 2.0.3",
-        note: "v1 covers the headers that h names besides time and body, v0 only these; a request has one of them or both. \
-                   The body is JSON, or the signed text could be read in two ways.",
+        proven: "vectors judged by npm hook0-client 1.1.0",
+        note: "v1 covers the headers that h names besides time and body. v0, which does not, is ignored: who has seen both \
+                   could send the headers changed. The body is JSON, or the signed text could be read in two ways.",
         ..Preset::PLAIN
     },
     Preset {

@@ -19,14 +19,14 @@ pub enum SignatureFormat {
     Prefixed(String),
     /// Behind a prefix that may be there: `prefix?:sha256=`.
     MaybePrefixed(String),
-    /// A list of `key=value`: `kv:t,v1`, `kv:ts;h1`, `kv:t,v0|v1`, or without a timestamp `kv:v1`, `kv:;h1`.
+    /// A list of `key=value`: `kv:t,v1`, `kv:ts;h1`, or without a timestamp `kv:v1`, `kv:;h1`.
     KeyValue {
         /// The key of the timestamp, if the list holds one; it may stand once.
         timestamp: Option<String>,
         /// What stands between two items.
         separator: char,
-        /// The keys of a signature; each may stand several times. Other keys are ignored.
-        signatures: Vec<String>,
+        /// The key of a signature; it may stand several times. Other keys are ignored.
+        signature: String,
     },
     /// A list of `version,signature` with spaces between: `versioned:v1`. Other versions are ignored.
     Versioned(String),
@@ -52,9 +52,9 @@ impl SignatureFormat {
                 }
             }
             Self::MaybePrefixed(prefix) => claimed.offer(text.strip_prefix(prefix.as_bytes()).unwrap_or(text))?,
-            Self::KeyValue { timestamp, separator, signatures } => {
+            Self::KeyValue { timestamp, separator, signature } => {
                 for (key, value) in pairs(text, *separator, '=') {
-                    if signatures.iter().any(|name| key == name.as_bytes()) {
+                    if key == signature.as_bytes() {
                         claimed.offer(value)?;
                     } else if timestamp.as_ref().is_some_and(|timestamp| key == timestamp.as_bytes())
                         && found.replace(value).is_some()
@@ -94,10 +94,10 @@ impl SignatureFormat {
         match self {
             Self::Raw | Self::MaybePrefixed(_) => signature.into(),
             Self::Prefixed(prefix) => format!("{prefix}{signature}"),
-            Self::KeyValue { timestamp: Some(key), separator, signatures } => {
-                format!("{key}={timestamp}{separator}{}={signature}", signatures[0])
+            Self::KeyValue { timestamp: Some(key), separator, signature: name } => {
+                format!("{key}={timestamp}{separator}{name}={signature}")
             }
-            Self::KeyValue { timestamp: None, signatures, .. } => format!("{}={signature}", signatures[0]),
+            Self::KeyValue { timestamp: None, signature: name, .. } => format!("{name}={signature}"),
             Self::Versioned(version) => format!("{version},{signature}"),
         }
     }
@@ -120,7 +120,7 @@ impl FromStr for SignatureFormat {
         const INVALID: InvalidField = InvalidField::new(
             "a signature format",
             "raw, prefix:<text>, prefix?:<text>, kv:<timestamp key>,<signature key> (or with ';'), kv:<signature key> \
-             (or several keys, with '|') or versioned:<version>",
+             or versioned:<version>",
         );
         let format = match text.split_once(':') {
             None if text == "raw" => Self::Raw,
@@ -140,9 +140,9 @@ impl fmt::Display for SignatureFormat {
             Self::Raw => f.write_str("raw"),
             Self::Prefixed(prefix) => write!(f, "prefix:{prefix}"),
             Self::MaybePrefixed(prefix) => write!(f, "prefix?:{prefix}"),
-            Self::KeyValue { timestamp: None, separator: ',', signatures } => write!(f, "kv:{}", signatures.join("|")),
-            Self::KeyValue { timestamp, separator, signatures } => {
-                write!(f, "kv:{}{separator}{}", timestamp.as_deref().unwrap_or_default(), signatures.join("|"))
+            Self::KeyValue { timestamp: None, separator: ',', signature } => write!(f, "kv:{signature}"),
+            Self::KeyValue { timestamp, separator, signature } => {
+                write!(f, "kv:{}{separator}{signature}", timestamp.as_deref().unwrap_or_default())
             }
             Self::Versioned(version) => write!(f, "versioned:{version}"),
         }
@@ -151,13 +151,14 @@ impl fmt::Display for SignatureFormat {
 
 fn key_value(keys: &str) -> Option<SignatureFormat> {
     let separator = keys.chars().find(|c| matches!(c, ',' | ';')).unwrap_or(',');
-    let (timestamp, signatures) = keys.split_once(separator).unwrap_or(("", keys));
+    let (timestamp, signature) = keys.split_once(separator).unwrap_or(("", keys));
     let timestamp = Some(timestamp).filter(|key| !key.is_empty());
-    let signatures: Vec<String> = signatures.split('|').map(str::to_owned).collect();
-    let is_signature = |key: &str| signatures.iter().any(|name| name == key);
-    let valid =
-        signatures.iter().all(|name| is_name(name)) && timestamp.is_none_or(|key| is_name(key) && !is_signature(key));
-    valid.then(|| SignatureFormat::KeyValue { timestamp: timestamp.map(Into::into), separator, signatures })
+    let valid = is_name(signature) && timestamp.is_none_or(|key| is_name(key) && key != signature);
+    valid.then(|| SignatureFormat::KeyValue {
+        timestamp: timestamp.map(Into::into),
+        separator,
+        signature: signature.into(),
+    })
 }
 
 fn is_name(text: &str) -> bool {

@@ -137,7 +137,7 @@ fn signed_headers(scheme: &Scheme, reader: &mut Reader<'_, '_>) -> Result<Vec<u8
     let list = reader.first_once(&scheme.signature)?.unwrap_or_default();
     let names = scheme.format.beside(&list, "h").unwrap_or_default().trim_ascii();
     if names.is_empty() {
-        return Ok(Vec::new());
+        return Ok(b"..".to_vec());
     }
     let mut text = [names, b"."].concat();
     for name in names.split(|byte| *byte == b' ').take(SIGNED_HEADERS_MAX) {

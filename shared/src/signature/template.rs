@@ -58,7 +58,7 @@ pub enum Piece {
     /// The fields of a form body but the signature's, sorted by name, as PHP serializes them: `{form_php}`.
     FormPhp,
     /// The headers that the signature's list names under `h`, as Hook0 signs them: the names with spaces between, a point,
-    /// the values with points between, a point; nothing where none are named: `{signed_headers}`.
+    /// the values with points between, a point: `{signed_headers}`.
     SignedHeaders,
     /// The SHA-256 of the body in hexadecimal: `{body_sha256}`.
     BodySha256,
