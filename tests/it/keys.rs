@@ -233,8 +233,11 @@ async fn keys_of_microsoft_are_got_for_notifications_with_resource_data() -> Res
     stack.finish().await
 }
 
+/// What it is called, and what the host does.
+type Failure = (&'static str, fn() -> Does);
+
 /// What keeps a key from being had, wherever it is.
-const FAILURES: [(&str, fn() -> Does); 5] = [
+const FAILURES: [Failure; 5] = [
     ("it is not there", || Does::status(404)),
     ("its host is broken", || Does::status(500)),
     ("something else is there", Does::garbage),
