@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::*;
 
+mod batches;
 mod edges;
 mod every_preset;
 mod handshakes;
