@@ -5,8 +5,11 @@ use bytes::Bytes;
 use super::*;
 use crate::event::BodyHash;
 
-/// Two items, and the id and type of each; the hash of the item where it has no id.
-const BATCHES: [(&str, &str, [(Option<&str>, &str); 2]); 8] = [
+/// An item's id and type; the hash of the item where it has no id.
+type Named = (Option<&'static str>, &'static str);
+
+/// Presets, and two items of each in a body.
+const BATCHES: [(&str, &str, [Named; 2]); 8] = [
     (
         "sendgrid",
         r#"[{"sg_event_id":"a","event":"delivered","sg_message_id":"m"},
